@@ -1,0 +1,78 @@
+"""What a reward model is: a backbone, a head that reads a few hidden states, and a text policy.
+
+Knows nothing of packing, Ray or HTTP, and loads nothing itself (`loading` does).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class RewardParts:
+    """What a head says about one conversation; every number is a finite Python float."""
+
+    score: float
+    attributes: dict[str, float] | None = None
+    weights: dict[str, float] | None = None
+    uncertainty: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One conversation as the backbone takes it."""
+
+    token_ids: Sequence[int]
+    """Whole conversation, special tokens included; an int32 numpy array."""
+    readouts: tuple[int, ...]
+    """Positions whose final hidden states the head reads, as many as the head's `reads`."""
+    truncated: bool = False
+
+
+class Head(nn.Module, ABC):
+    """A family's head. Its `state_dict` keys are exactly the checkpoint's keys beside the backbone.
+
+    Parameters are float32 whatever the backbone's dtype.
+    """
+
+    reads: int = 1
+    """Hidden states read per conversation."""
+
+    def bind(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Learn what the head needs of the tokenizer (ArmoRM: the ids that mark its gate)."""
+
+    def readouts(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+        """Positions to read, `reads` of them; the last token's is the default.
+
+        Raises InvalidConversation when the head finds no place to read.
+        """
+        return (len(token_ids) - 1,)
+
+    @abstractmethod
+    def forward(self, hidden: Tensor) -> list[RewardParts]:
+        """Rewards from float32 hidden states of shape [conversations, reads, hidden size]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One kind of head, and how to recognise and build it."""
+
+    name: str
+    matches: Callable[[Mapping[str, Any]], bool]
+    """Decides from `architectures` and the config keys; at most one family matches a config."""
+    build_head: Callable[["PretrainedConfig"], Head]
+    ignored_weights: tuple[str, ...] = ()
+    """Checkpoint keys that belong to neither backbone nor head (an LM head), as exact names."""
+
+
+def float_lists(values: Tensor) -> list[list[float]]:
+    """Rows of a [rows, columns] tensor as Python floats."""
+    rows: list[list[float]] = values.to(torch.float32).tolist()
+    return rows

@@ -1,0 +1,52 @@
+"""The schema of cluster.yaml's arguments: one frozen model per application kind, unknown keys refused.
+
+Knows names, ranges and defaults. Knows nothing of Ray, of loading, or of what a route computes.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class Settings(BaseModel):
+    """Base of every settings object: frozen, and a misspelt key is an error that names it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Replicas(Settings):
+    """How many copies of a model run."""
+
+    min: Annotated[int, Field(ge=0)] = 1
+    """0 lets the model be unloaded when nobody asks for it."""
+    max: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Replicas":
+        if self.min > self.max:
+            raise ValueError(f"replicas.min is {self.min}, above replicas.max {self.max}")
+        return self
+
+
+class ModelSettings(Settings):
+    """One reward model: what to load and where it runs."""
+
+    source: str
+    """Hub id or local folder."""
+    revision: str | None = None
+    """Commit of a hub id."""
+    dtype: Dtype = "float32"
+    gpus: Annotated[float, Field(ge=0)] = 0
+    """GPUs per replica; a fraction shares one. 0 runs on CPU."""
+    cpus: Annotated[float, Field(gt=0)] = 1
+    accelerator_type: str | None = None
+    """Ray's name of the GPU kind, for example `H100`."""
+    replicas: Replicas = Replicas()
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Longest conversation; the checkpoint's own limit when left out."""
+    pack_tokens: Annotated[int, Field(ge=1)] = 4096
+    """Computed tokens in one forward."""
+    queue_tokens: Annotated[int, Field(ge=1)] = 262_144
+    """Tokens that may wait in one replica before callers are told to come back."""
