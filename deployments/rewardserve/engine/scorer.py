@@ -1,0 +1,131 @@
+"""Conversations to rewards, in process: encode, pack, one forward a pack, read, head.
+
+Knows models and packs. Knows nothing of Ray, HTTP, queues or files.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rewardserve.engine.attention import SDPA, PackLayout
+from rewardserve.engine.tree import Pack, TokenIds, plan_packs
+from rewardserve.families.base import Encoded, RewardParts
+from rewardserve.families.loading import LoadedModel, load_model
+from rewardserve.settings import Dtype
+from rewardserve_client import Conversation, Reward
+
+PACK_TOKENS = 4096
+"""Computed tokens in one forward, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """The rewards of one batch, in its order, and what they cost."""
+
+    rewards: list[Reward]
+    tokens: int
+    """Before prefix sharing."""
+    computed_tokens: int
+    """After prefix sharing."""
+
+
+class Scorer:
+    """One reward model, ready to score.
+
+    `encode` may be called from many threads; `score_encoded` and `score` from one at a time.
+    """
+
+    def __init__(self, model: LoadedModel, *, pack_tokens: int = PACK_TOKENS) -> None:
+        model.backbone.set_attn_implementation(SDPA)
+        self.name = model.name
+        self.source = model.source
+        self.revision = model.revision
+        self.family = model.family
+        self.max_tokens = model.max_tokens
+        self._model = model
+        self._pack_tokens = pack_tokens
+
+    def encode(
+        self, item: Conversation | str | Sequence[int], *, truncate: bool = False
+    ) -> Encoded:
+        """Token ids and readouts of a conversation, of text already rendered, or of token ids.
+
+        Raises InvalidConversation, and ConversationTooLong unless `truncate`.
+        """
+        token_ids, truncated = self._model.text.encode(
+            item, truncate=truncate, max_tokens=self.max_tokens
+        )
+        return Encoded(token_ids, self._model.head.readouts(token_ids), truncated)
+
+    def score(
+        self, conversations: Iterable[Conversation], *, truncate: bool = False
+    ) -> list[Reward]:
+        """One reward for each conversation, in order.
+
+        Raises what `encode` raises, and NonFiniteScore.
+        """
+        encoded = [self.encode(item, truncate=truncate) for item in conversations]
+        return self.score_encoded(encoded).rewards
+
+    @torch.inference_mode()
+    def score_encoded(self, batch: Sequence[Encoded]) -> ScoredBatch:
+        """Rewards for what `encode` gave, in order; raises NonFiniteScore."""
+        parts: dict[int, RewardParts] = {}
+        computed = 0
+        sequences: list[TokenIds] = [np.asarray(item.token_ids, np.int32) for item in batch]
+        for pack in plan_packs(sequences, pack_tokens=self._pack_tokens):
+            computed += len(pack.token_ids)
+            parts.update(zip(pack.sequences, self._forward(pack, batch), strict=True))
+        return ScoredBatch(
+            rewards=[self._reward(item, parts[index]) for index, item in enumerate(batch)],
+            tokens=sum(len(item) for item in sequences),
+            computed_tokens=computed,
+        )
+
+    def _forward(self, pack: Pack, batch: Sequence[Encoded]) -> list[RewardParts]:
+        layout = PackLayout(pack, self._model.device)
+        hidden = self._model.backbone(
+            input_ids=layout.input_ids,
+            position_ids=layout.position_ids,
+            use_cache=False,
+            pack=layout,
+        ).last_hidden_state[0]
+        rows = [
+            [pack.locate(leaf, position) for position in batch[sequence].readouts]
+            for sequence, leaf in zip(pack.sequences, pack.leaves, strict=True)
+        ]
+        return self._model.head(hidden[torch.tensor(rows, device=hidden.device)].float())  # type: ignore[no-any-return]
+
+    def _reward(self, item: Encoded, parts: RewardParts) -> Reward:
+        return Reward(
+            score=parts.score,
+            model=self.name,
+            revision=self.revision,
+            tokens=len(item.token_ids),
+            truncated=item.truncated,
+            attributes=parts.attributes,
+            weights=parts.weights,
+            uncertainty=parts.uncertainty,
+        )
+
+
+def load_scorer(
+    source: str,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: Dtype = "float32",
+    name: str | None = None,
+    max_tokens: int | None = None,
+    pack_tokens: int = PACK_TOKENS,
+) -> Scorer:
+    """The scorer of a hub id or local folder.
+
+    Raises CheckpointError (unsupported, unsafe, or with tensors missing or unexpected).
+    """
+    model = load_model(
+        source, revision=revision, device=device, dtype=dtype, name=name, max_tokens=max_tokens
+    )
+    return Scorer(model, pack_tokens=pack_tokens)

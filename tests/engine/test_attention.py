@@ -1,0 +1,111 @@
+"""Hidden states of a pack equal the plain model's, one conversation at a time."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoModel,
+    Gemma2Config,
+    GemmaConfig,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen3Config,
+)
+
+from rewardserve.engine.attention import SDPA, PackLayout
+from rewardserve.engine.tree import TokenIds, plan_packs
+
+SIZES = {
+    "vocab_size": 128,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "pad_token_id": 0,
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 5e5,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+BACKBONES: dict[str, PretrainedConfig] = {
+    "llama": LlamaConfig(**SIZES, rope_parameters=LLAMA3_ROPE),
+    "gemma": GemmaConfig(**SIZES),
+    "gemma2": Gemma2Config(**SIZES, sliding_window=4096, query_pre_attn_scalar=24),
+    "gemma2-window-16": Gemma2Config(**SIZES, sliding_window=16, query_pre_attn_scalar=24),
+    "mistral-window-16": MistralConfig(**SIZES, sliding_window=16),
+    "qwen3": Qwen3Config(**SIZES),
+}
+CORPORA = ["single turns", "multi-turn pairs", "best of 16", "duplicates", "one-token response"]
+
+
+def corpus(name: str) -> list[TokenIds]:
+    random = np.random.default_rng(7)
+
+    def text(length: int) -> TokenIds:
+        return random.integers(1, 128, length).astype(np.int32)
+
+    def extend(prompt: TokenIds, *lengths: int) -> list[TokenIds]:
+        return [np.concatenate([prompt, text(length)]) for length in lengths]
+
+    history = text(50)
+    match name:
+        case "single turns":
+            return [text(length) for length in (5, 90, 33, 17)]
+        case "multi-turn pairs":
+            later = extend(history, 20)[0]
+            return [*extend(history, 12, 30), *extend(later, 25, 8)]
+        case "best of 16":
+            return extend(history, *range(5, 21))
+        case "duplicates":
+            return [history, history, *extend(history, 9), history]
+        case _:
+            return [*extend(history, 1, 1, 1), history]
+
+
+def backbone(config: PretrainedConfig) -> PreTrainedModel:
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config, attn_implementation="eager").eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # Large weights, so that softcaps bend and every attended token shows in the result.
+            parameter.normal_(0, 0.3)
+    return model
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("shape", CORPORA)
+@torch.inference_mode()
+def test_packed_hidden_states_equal_the_plain_model(name: str, shape: str) -> None:
+    model, sequences = backbone(BACKBONES[name]), corpus(shape)
+    alone = [
+        model(input_ids=torch.from_numpy(sequence).long()[None], use_cache=False).last_hidden_state[
+            0
+        ]
+        for sequence in sequences
+    ]
+    model.set_attn_implementation(SDPA)
+    for pack in plan_packs(sequences, pack_tokens=200, min_shared=4):
+        layout = PackLayout(pack, torch.device("cpu"))
+        packed = model(
+            input_ids=layout.input_ids,
+            position_ids=layout.position_ids,
+            use_cache=False,
+            pack=layout,
+        ).last_hidden_state[0]
+        for sequence, leaf in zip(pack.sequences, pack.leaves, strict=True):
+            rows = [pack.locate(leaf, position) for position in range(len(sequences[sequence]))]
+            torch.testing.assert_close(packed[rows], alone[sequence], atol=1e-5, rtol=1e-5)
+
+
+def test_the_corpora_share_what_they_are_meant_to_share() -> None:
+    sequences = corpus("best of 16")
+    (pack,) = plan_packs(sequences, pack_tokens=10_000, min_shared=4)
+    assert len(pack.token_ids) == 50 + sum(range(5, 21))
