@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from rewardserve.errors import NonFiniteScore
+
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
+
+    from rewardserve.families.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,10 @@ class Head(nn.Module, ABC):
     """Hidden states read per conversation."""
 
     def bind(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Learn what the head needs of the tokenizer (ArmoRM: the ids that mark its gate)."""
+        """Learn what the head needs of the tokenizer (ArmoRM: the ids that mark its gate).
+
+        Raises UnsupportedCheckpoint when the tokenizer lacks it.
+        """
 
     def readouts(self, token_ids: Sequence[int]) -> tuple[int, ...]:
         """Positions to read, `reads` of them; the last token's is the default.
@@ -57,7 +64,10 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, hidden: Tensor) -> list[RewardParts]:
-        """Rewards from float32 hidden states of shape [conversations, reads, hidden size]."""
+        """Rewards from float32 hidden states of shape [conversations, reads, hidden size].
+
+        Raises NonFiniteScore.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +75,21 @@ class Family:
     """One kind of head, and how to recognise and build it."""
 
     name: str
-    matches: Callable[[Mapping[str, Any]], bool]
-    """Decides from `architectures` and the config keys; at most one family matches a config."""
-    build_head: Callable[["PretrainedConfig"], Head]
+    matches: Callable[["Checkpoint"], bool]
+    """Decides from `architectures`, config keys and tensor names; at most one family matches."""
+    build_head: Callable[[Mapping[str, Any]], Head]
+    """The head, with any weights, from the checkpoint's config.json as it is written."""
     ignored_weights: tuple[str, ...] = ()
     """Checkpoint keys that belong to neither backbone nor head (an LM head), as exact names."""
+    backbone_prefix: str = "model."
+    """What stands before the backbone's keys in the checkpoint."""
+    remote_classes: tuple[str, ...] = ()
+    """Class names of published remote code that this family computes natively."""
 
 
 def float_lists(values: Tensor) -> list[list[float]]:
-    """Rows of a [rows, columns] tensor as Python floats."""
+    """Rows of a [rows, columns] tensor as Python floats; raises NonFiniteScore."""
+    if not bool(torch.isfinite(values).all()):
+        raise NonFiniteScore("the model computed NaN or infinity; try another dtype")
     rows: list[list[float]] = values.to(torch.float32).tolist()
     return rows

@@ -1,0 +1,153 @@
+"""What a checkpoint folder holds: its config and the header of every tensor, read without trust.
+
+Opens JSON and safetensors headers alone. Refuses what could run code or reach out of the folder.
+Knows nothing of devices or dtypes asked for; builds no module.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from rewardserve.errors import CheckpointError, UnsafeCheckpoint, UnsupportedCheckpoint
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+REQUIRED_INTEGERS = (
+    "hidden_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "max_position_embeddings",
+    "vocab_size",
+)
+MAX_JSON_BYTES = 64_000_000
+"""Far above any tokenizer.json; a larger file is not metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorHeader:
+    """Where a tensor is stored, and its shape."""
+
+    file: Path
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One local folder with a model in it."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    """config.json as it is written."""
+    tensors: Mapping[str, TensorHeader]
+    """Every tensor of every safetensors file, by its key."""
+
+    @property
+    def architecture(self) -> str:
+        """The one class name under `architectures`."""
+        return str(self.config["architectures"][0])
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Config and tensor headers of a local folder.
+
+    Raises UnsafeCheckpoint (pickled weights, links out of the folder, custom kernels),
+    UnsupportedCheckpoint (no usable config) or CheckpointError (a broken file).
+    """
+    _refuse_escaping_links(folder)
+    config = read_json(folder / "config.json")
+    _check_config(folder, config)
+    return Checkpoint(folder, config, dict(_tensor_headers(folder)))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One JSON object; raises CheckpointError when the file is missing, too large or broken."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise CheckpointError(f"{path} is over {MAX_JSON_BYTES} bytes, too large for metadata")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not valid JSON") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is not a JSON object")
+    return content
+
+
+def _refuse_escaping_links(folder: Path) -> None:
+    """A hub cache's snapshot links into its own `blobs`; no other link may leave the folder."""
+    root = folder.resolve()
+    allowed = [root]
+    if root.parent.name == "snapshots":
+        allowed.append(root.parent.parent / "blobs")
+    for path in folder.rglob("*"):
+        target = path.resolve()
+        if not any(target.is_relative_to(parent) for parent in allowed):
+            raise UnsafeCheckpoint(f"{path} links out of the checkpoint's folder; copy the file")
+
+
+def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
+    path = folder / "config.json"
+    for key, value in config.items():
+        if key.startswith("_") and key.endswith("_internal"):
+            raise UnsafeCheckpoint(f"{path}: {key} is not a setting that a checkpoint may carry")
+        if key.endswith("attn_implementation") and "/" in str(value):
+            raise UnsafeCheckpoint(f"{path}: {key} names code to fetch from a hub")
+    architectures = config.get("architectures")
+    if not isinstance(architectures, list) or len(architectures) != 1:
+        raise UnsupportedCheckpoint(f"{path}: architectures must name exactly one class")
+    for key in REQUIRED_INTEGERS:
+        value = config.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UnsupportedCheckpoint(f"{path}: {key} must be a positive integer")
+
+
+def _tensor_headers(folder: Path) -> Iterator[tuple[str, TensorHeader]]:
+    seen: set[str] = set()
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, framework="pt") as weights:
+                shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{file} is not a readable safetensors file: {error}") from error
+        for name, shape in shapes.items():
+            if name in seen:
+                raise CheckpointError(f"{file}: tensor {name} is stored twice")
+            seen.add(name)
+            yield name, TensorHeader(file, tuple(shape))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder: those that the index names, else the only one.
+
+    Raises UnsafeCheckpoint when there are pickles alone, CheckpointError when one is missing.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return _indexed_files(index)
+    single = folder / "model.safetensors"
+    if single.is_file():
+        return [single]
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles:
+        raise UnsafeCheckpoint(
+            f"{folder} has its weights in {pickles[0]}, a pickle that may run code when opened; "
+            "convert it to safetensors"
+        )
+    raise CheckpointError(f"{folder} has neither model.safetensors nor its index")
+
+
+def _indexed_files(index: Path) -> list[Path]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index} has no weight_map")
+    names = sorted({str(name) for name in weight_map.values()})
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise UnsafeCheckpoint(f"{index} names a file that is not a safetensors file beside it")
+        if not (index.parent / name).is_file():
+            raise CheckpointError(f"{index.parent / name}, named by the index, is missing")
+    return [index.parent / name for name in names]

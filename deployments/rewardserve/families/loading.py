@@ -1,0 +1,135 @@
+"""From a hub id or folder to a model ready to score: backbone, head and text policy.
+
+Knows the order of the steps; each step is a module of its own. Runs no forward and packs nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import init_empty_weights
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from rewardserve.errors import (
+    CheckpointError,
+    SettingsError,
+    UnsafeCheckpoint,
+    UnsupportedCheckpoint,
+    WeightsMismatch,
+)
+from rewardserve.families.backbone import empty_backbone
+from rewardserve.families.base import Family, Head
+from rewardserve.families.checkpoint import Checkpoint, read_checkpoint, read_json
+from rewardserve.families.dispatch import family_of
+from rewardserve.families.hub import locate
+from rewardserve.families.registry import described
+from rewardserve.families.text import TextPolicy
+from rewardserve.families.weights import load_weights
+from rewardserve.settings import Dtype
+
+TORCH_DTYPES: dict[Dtype, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """Everything that scoring needs of one model."""
+
+    name: str
+    source: str
+    revision: str | None
+    """The commit that was loaded; None for a plain folder."""
+    family: str
+    backbone: PreTrainedModel
+    """The stock base model, without any head: eval mode, no gradients, default attention."""
+    head: Head
+    text: TextPolicy
+    max_tokens: int
+    dtype: torch.dtype
+    """The backbone's; the head is float32."""
+    device: torch.device
+
+
+def load_model(
+    source: str,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: Dtype = "float32",
+    name: str | None = None,
+    max_tokens: int | None = None,
+) -> LoadedModel:
+    """The model of a local folder or hub id, on `device`.
+
+    Raises CheckpointError or one of its kinds when it cannot be loaded exactly and safely, and
+    SettingsError when `max_tokens` is over the model's limit.
+    """
+    place = locate(source, revision)
+    checkpoint = read_checkpoint(place.folder)
+    family = family_of(checkpoint)
+    entry = described(source, place.folder)
+    tokenizer = read_tokenizer(place.folder)
+    text = TextPolicy(tokenizer, entry.text, checkpoint.config["vocab_size"])
+    backbone, head = _empty_model(checkpoint, family)
+    head.bind(tokenizer)
+    target = torch.device(device)
+    load_weights(checkpoint, family, backbone, head, device=target, dtype=TORCH_DTYPES[dtype])
+    return LoadedModel(
+        name=name or Path(source).name,
+        source=source,
+        revision=place.revision,
+        family=family.name,
+        backbone=backbone,
+        head=head,
+        text=text,
+        max_tokens=_limit(checkpoint, entry.max_tokens, max_tokens),
+        dtype=TORCH_DTYPES[dtype],
+        device=target,
+    )
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer that tokenizer.json describes, whatever class the config names.
+
+    Raises UnsafeCheckpoint when it asks for code, UnsupportedCheckpoint without a tokenizer.json.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        raise UnsupportedCheckpoint(
+            f"{folder}/tokenizer.json is missing; convert the tokenizer to that format"
+        )
+    if "auto_map" in read_json(folder / "tokenizer_config.json"):
+        raise UnsafeCheckpoint(
+            f"{folder}/tokenizer_config.json: auto_map asks for the checkpoint's own code, "
+            "which is never run"
+        )
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # the Rust parser raises bare Exception
+        raise CheckpointError(f"{folder}/tokenizer.json cannot be read: {error}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise CheckpointError(f"{folder}/tokenizer.json gave no tokenizer")
+    return tokenizer
+
+
+def _empty_model(checkpoint: Checkpoint, family: Family) -> tuple[PreTrainedModel, Head]:
+    layers = checkpoint.config["num_hidden_layers"]
+    if layers > len(checkpoint.tensors):
+        raise WeightsMismatch(
+            f"{checkpoint.folder}: config.json has {layers} layers, "
+            f"the weights only {len(checkpoint.tensors)} tensors"
+        )
+    with init_empty_weights(include_buffers=False):
+        head = family.build_head(checkpoint.config)
+    return empty_backbone(checkpoint.config), head.eval()
+
+
+def _limit(checkpoint: Checkpoint, described_tokens: int | None, asked: int | None) -> int:
+    longest: int = checkpoint.config["max_position_embeddings"]
+    if asked is not None and asked > longest:
+        raise SettingsError(
+            f"max_tokens is {asked}; the checkpoint's positions end at {longest}", "max_tokens"
+        )
+    return asked or min(longest, described_tokens or longest)
