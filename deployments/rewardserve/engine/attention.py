@@ -1,33 +1,42 @@
 """Attention over packs: every token sees its ancestors' tokens and, causally, its own node's.
 
-Registered with transformers under `SDPA`, so that stock backbones reach it by name; the pack's
-layout travels to it as the keyword argument `pack` of the backbone's forward. Knows nothing of
-text, heads or scores.
+Knows spans of a pack and torch's attention. Knows nothing of weights, text or scores.
 """
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
 
 from rewardserve.engine.tree import Node, Pack
-
-SDPA: Final = "rewardserve_packs"
 
 SOFTCAP_ROWS: Final = 512
 """Queries whose softcapped logits are held at once; bounds memory at [heads, rows, path]."""
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionSettings:
+    """What a layer's attention is, beside its weights."""
+
+    scaling: float
+    softcap: float | None = None
+    """Gemma-2: logits become softcap * tanh(logits / softcap)."""
+    window: int | None = None
+    """Positions a token sees along its path, its own included; None for all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
-    """One node's attention: its queries, and the pieces of the pack that make up its path."""
+    """Queries that are the last tokens of one path, and the pieces of the pack that path is."""
 
     queries: slice
+    """Rows of the query tensor."""
     keys: tuple[slice, ...]
-    """From the root to the node itself; neighbouring pieces are joined."""
+    """Rows of the key tensor, from the root on; neighbouring pieces are joined."""
     length: int
     """Tokens on the path."""
 
@@ -36,95 +45,96 @@ class Span:
         return int(self.queries.stop - self.queries.start)
 
 
-class PackLayout:
-    """A pack as attention needs it: paths and masks, made once and used by every layer."""
+class Spans:
+    """All spans of a pack's queries, with the masks they share; made once, used by every layer."""
 
-    def __init__(self, pack: Pack, device: torch.device) -> None:
-        self.input_ids = torch.from_numpy(pack.token_ids).to(device, torch.long)[None]
-        self.position_ids = torch.from_numpy(pack.position_ids).to(device, torch.long)[None]
-        self.spans = [_span(pack, node) for node in pack.nodes]
+    def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
+        self.rows = sum(span.rows for span in spans)
+        self._spans = spans
         self._device = device
         self._masks: dict[tuple[int, int, int | None, torch.dtype], Tensor] = {}
 
-    def mask(self, span: Span, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        """Additive mask [rows, path] of a span, or None where every query sees the whole path."""
-        if window is not None and span.length <= window:
-            window = None
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, how: AttentionSettings) -> Tensor:
+        """Attention of every query over its path.
+
+        Takes `query` [1, heads, rows, dim], `key` and `value` [1, key heads, tokens, dim]; gives
+        [rows, heads * dim]. A window counts positions along the path.
+        """
+        output = query.new_empty(query.shape[2], query.shape[1], query.shape[3])
+        for span in self._spans:
+            attended = self._span(
+                span, query[:, :, span.queries], _path(key, span), _path(value, span), how
+            )
+            output[span.queries] = attended[0].transpose(0, 1)
+        return output.flatten(1)
+
+    def _span(
+        self, span: Span, query: Tensor, key: Tensor, value: Tensor, how: AttentionSettings
+    ) -> Tensor:
+        window = how.window if how.window is not None and how.window < span.length else None
+        if how.softcap is not None:
+            mask = self._mask(span, window, torch.float32)
+            return _softcapped(query, key, value, mask, how.scaling, how.softcap)
+        if span.rows == span.length and window is None:
+            return scaled_dot_product_attention(
+                query, key, value, is_causal=True, scale=how.scaling, enable_gqa=True
+            )
+        mask = self._mask(span, window, query.dtype)
+        return scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=how.scaling, enable_gqa=True
+        )
+
+    def _mask(self, span: Span, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """Additive mask [rows, path], or None where the only query sees the whole path."""
         if span.rows == 1 and window is None:
             return None
         key = (span.rows, span.length, window, dtype)
         if key not in self._masks:
-            self._masks[key] = self._causal(span, window, dtype)
+            keys = torch.arange(span.length, device=self._device)
+            queries = keys[-span.rows :, None]
+            hidden = keys > queries
+            if window is not None:
+                hidden |= keys <= queries - window
+            mask = torch.zeros(span.rows, span.length, dtype=dtype, device=self._device)
+            self._masks[key] = mask.masked_fill_(hidden, -torch.inf)
         return self._masks[key]
 
-    def _causal(self, span: Span, window: int | None, dtype: torch.dtype) -> Tensor:
-        keys = torch.arange(span.length, device=self._device)
-        queries = keys[-span.rows :, None]
-        hidden = keys > queries
-        if window is not None:
-            hidden |= keys <= queries - window
-        mask = torch.zeros(span.rows, span.length, dtype=dtype, device=self._device)
-        return mask.masked_fill_(hidden, -torch.inf)
+
+def node_spans(pack: Pack, device: torch.device) -> Spans:
+    """Every token of the pack as a query, one span a node."""
+    spans = [
+        Span(slice(node.start, node.end), _pieces(pack, node, node.end), _depth(node, node.end))
+        for node in pack.nodes
+    ]
+    return Spans(spans, device)
 
 
-def _span(pack: Pack, node: Node) -> Span:
-    pieces = [slice(node.start, node.end)]
-    parent = node.parent
-    while parent >= 0:
-        above = pack.nodes[parent]
-        if above.end == pieces[-1].start:
-            pieces[-1] = slice(above.start, pieces[-1].stop)
+def readout_spans(pack: Pack, rows: Sequence[int], device: torch.device) -> Spans:
+    """The pack's tokens `rows` alone as queries, in that order."""
+    spans = []
+    starts = [node.start for node in pack.nodes]
+    for index, row in enumerate(rows):
+        node = pack.nodes[bisect_right(starts, row) - 1]
+        spans.append(
+            Span(slice(index, index + 1), _pieces(pack, node, row + 1), _depth(node, row + 1))
+        )
+    return Spans(spans, device)
+
+
+def _depth(node: Node, end: int) -> int:
+    """Tokens on the path up to index `end` of the pack, which is in `node`."""
+    return node.depth + end - node.start
+
+
+def _pieces(pack: Pack, node: Node, end: int) -> tuple[slice, ...]:
+    pieces = [slice(node.start, end)]
+    while node.parent >= 0:
+        node = pack.nodes[node.parent]
+        if node.end == pieces[-1].start:
+            pieces[-1] = slice(node.start, pieces[-1].stop)
         else:
-            pieces.append(slice(above.start, above.end))
-        parent = above.parent
-    return Span(
-        queries=slice(node.start, node.end),
-        keys=tuple(reversed(pieces)),
-        length=node.depth + node.end - node.start,
-    )
-
-
-def sdpa_attention(  # noqa: PLR0913 - the signature is transformers'
-    module: nn.Module,  # noqa: ARG001
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001 - the layout makes its own masks
-    *,
-    pack: PackLayout,
-    scaling: float,
-    softcap: float | None = None,
-    sliding_window: int | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Attention of one layer over one pack with torch's SDPA, node by node.
-
-    Takes `query` [1, heads, tokens, dim], `key` and `value` [1, key heads, tokens, dim]; gives
-    [1, tokens, heads, dim]. Logit softcapping (Gemma-2), which SDPA cannot do, is computed
-    explicitly. A sliding window counts positions along the path.
-    """
-    output = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
-    for span in pack.spans:
-        rows = query[:, :, span.queries]
-        keys, values = _path(key, span), _path(value, span)
-        if softcap is not None:
-            mask = pack.mask(span, sliding_window, torch.float32)
-            attended = _softcapped(rows, keys, values, mask, scaling, softcap)
-        elif len(span.keys) == 1 and span.rows == span.length and _unwindowed(span, sliding_window):
-            attended = scaled_dot_product_attention(
-                rows, keys, values, is_causal=True, scale=scaling, enable_gqa=True
-            )
-        else:
-            mask = pack.mask(span, sliding_window, query.dtype)
-            attended = scaled_dot_product_attention(
-                rows, keys, values, attn_mask=mask, scale=scaling, enable_gqa=True
-            )
-        output[:, span.queries] = attended.transpose(1, 2)
-    return output, None
-
-
-def _unwindowed(span: Span, window: int | None) -> bool:
-    return window is None or span.length <= window
+            pieces.append(slice(node.start, node.end))
+    return tuple(reversed(pieces))
 
 
 def _path(states: Tensor, span: Span) -> Tensor:
@@ -138,17 +148,15 @@ def _softcapped(
 ) -> Tensor:
     """softmax(softcap * tanh(q.k * scaling / softcap) + mask) @ value, softmax in float32."""
     _, heads, rows, dim = query.shape
-    groups = heads // key.shape[1]
-    grouped = query.reshape(1, key.shape[1], groups, rows, dim) * (scaling / softcap)
+    key_heads, length = key.shape[1], key.shape[2]
+    # The query heads that share a key head are rows of one product, so that keys are not copied.
+    grouped = query.reshape(key_heads, heads // key_heads, rows, dim) * (scaling / softcap)
     output = torch.empty_like(grouped)
-    for first in range(0, rows, SOFTCAP_ROWS):
-        piece = slice(first, min(first + SOFTCAP_ROWS, rows))
-        logits = grouped[:, :, :, piece] @ key[:, :, None].transpose(-1, -2)
-        logits = logits.float().tanh_().mul_(softcap)
+    for piece in (slice(at, at + SOFTCAP_ROWS) for at in range(0, rows, SOFTCAP_ROWS)):
+        folded = grouped[:, :, piece].reshape(key_heads, -1, dim)
+        logits = torch.bmm(folded, key[0].transpose(1, 2)).float().tanh_().mul_(softcap)
         if mask is not None:
-            logits += mask[piece]
-        output[:, :, :, piece] = logits.softmax(-1).to(value.dtype) @ value[:, :, None]
+            logits.view(heads, -1, length).add_(mask[piece])
+        weights = logits.softmax(-1).to(value.dtype)
+        output[:, :, piece] = torch.bmm(weights, value[0]).view_as(output[:, :, piece])
     return output.view(1, heads, rows, dim)
-
-
-AttentionInterface.register(SDPA, sdpa_attention)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rewardserve.engine.attention import SDPA, PackLayout
+from rewardserve.engine.backbone import PackedBackbone
 from rewardserve.engine.tree import Pack, TokenIds, plan_packs
 from rewardserve.families.base import Encoded, RewardParts
 from rewardserve.families.loading import LoadedModel, load_model
@@ -38,13 +38,14 @@ class Scorer:
     """
 
     def __init__(self, model: LoadedModel, *, pack_tokens: int = PACK_TOKENS) -> None:
-        model.backbone.set_attn_implementation(SDPA)
         self.name = model.name
         self.source = model.source
         self.revision = model.revision
         self.family = model.family
         self.max_tokens = model.max_tokens
-        self._model = model
+        self._text = model.text
+        self._head = model.head
+        self._backbone = PackedBackbone(model.backbone)
         self._pack_tokens = pack_tokens
 
     def encode(
@@ -54,10 +55,10 @@ class Scorer:
 
         Raises InvalidConversation, and ConversationTooLong unless `truncate`.
         """
-        token_ids, truncated = self._model.text.encode(
+        token_ids, truncated = self._text.encode(
             item, truncate=truncate, max_tokens=self.max_tokens
         )
-        return Encoded(token_ids, self._model.head.readouts(token_ids), truncated)
+        return Encoded(token_ids, self._head.readouts(token_ids), truncated)
 
     def score(
         self, conversations: Iterable[Conversation], *, truncate: bool = False
@@ -85,18 +86,14 @@ class Scorer:
         )
 
     def _forward(self, pack: Pack, batch: Sequence[Encoded]) -> list[RewardParts]:
-        layout = PackLayout(pack, self._model.device)
-        hidden = self._model.backbone(
-            input_ids=layout.input_ids,
-            position_ids=layout.position_ids,
-            use_cache=False,
-            pack=layout,
-        ).last_hidden_state[0]
         rows = [
-            [pack.locate(leaf, position) for position in batch[sequence].readouts]
+            pack.locate(leaf, position)
             for sequence, leaf in zip(pack.sequences, pack.leaves, strict=True)
+            for position in batch[sequence].readouts
         ]
-        return self._model.head(hidden[torch.tensor(rows, device=hidden.device)].float())  # type: ignore[no-any-return]
+        hidden = self._backbone(pack, rows).float()
+        rewards: list[RewardParts] = self._head(hidden.view(-1, self._head.reads, hidden.shape[-1]))
+        return rewards
 
     def _reward(self, item: Encoded, parts: RewardParts) -> Reward:
         return Reward(

@@ -14,7 +14,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from rewardserve.engine.attention import SDPA, PackLayout
+from rewardserve.engine.backbone import PackedBackbone
 from rewardserve.engine.tree import TokenIds, plan_packs
 
 SIZES = {
@@ -91,18 +91,11 @@ def test_packed_hidden_states_equal_the_plain_model(name: str, shape: str) -> No
         ]
         for sequence in sequences
     ]
-    model.set_attn_implementation(SDPA)
+    packed = PackedBackbone(model)
     for pack in plan_packs(sequences, pack_tokens=200, min_shared=4):
-        layout = PackLayout(pack, torch.device("cpu"))
-        packed = model(
-            input_ids=layout.input_ids,
-            position_ids=layout.position_ids,
-            use_cache=False,
-            pack=layout,
-        ).last_hidden_state[0]
         for sequence, leaf in zip(pack.sequences, pack.leaves, strict=True):
             rows = [pack.locate(leaf, position) for position in range(len(sequences[sequence]))]
-            torch.testing.assert_close(packed[rows], alone[sequence], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(packed(pack, rows), alone[sequence], atol=1e-5, rtol=1e-5)
 
 
 def test_the_corpora_share_what_they_are_meant_to_share() -> None:
