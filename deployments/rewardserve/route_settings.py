@@ -94,6 +94,15 @@ class EnsembleSettings(Settings):
     rank_constant: Annotated[FiniteFloat, Field(ge=0)] = 60.0
     """Added to each rank before inverting; larger values flatten the top."""
 
+    @property
+    def names(self) -> list[str]:
+        return list(self.members)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the normalizer reads a calibration of each member."""
+        return self.normalize in CALIBRATED or self.alone == "calibrated"
+
     @model_validator(mode="after")
     def _consistent(self) -> "EnsembleSettings":
         _check_parameters(self)
@@ -110,21 +119,31 @@ class AttributesSettings(Settings):
     weights: Annotated[dict[str, FiniteFloat], Field(min_length=1)]
     """Attribute -> weight, of any sign: score = sum of weight * attribute."""
 
+    @property
+    def names(self) -> list[str]:
+        return [self.model]
+
 
 class CascadeSettings(Settings):
     """A cheap member scores every response; a strong one only those that are worth it."""
 
     first: str
     then: str
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Annotated[int, Field(ge=2)] | None = None
     """At most so many of the best responses go on."""
     margin: Annotated[FiniteFloat, Field(gt=0)] | None = None
     """Responses go on that lie within so much of the best; nobody, when the best stands alone."""
+
+    @property
+    def names(self) -> list[str]:
+        return [self.first, self.then]
 
     @model_validator(mode="after")
     def _bounded(self) -> "CascadeSettings":
         if self.top_k is None and self.margin is None:
             raise ValueError("a cascade needs top_k, margin or both, to say what goes on")
+        if self.first == self.then:
+            raise ValueError("both stages of this cascade are the same")
         return self
 
 
@@ -141,11 +160,19 @@ class SelectSettings(Settings):
     rules: Annotated[list[SelectRule], Field(min_length=1)]
     default: str
 
+    @property
+    def names(self) -> list[str]:
+        return [*(rule.use for rule in self.rules), self.default]
+
 
 class SplitSettings(Settings):
     """Each prompt always goes to the same member; members share the prompts by weight."""
 
     weights: Annotated[dict[str, PositiveFloat], Field(min_length=2)]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.weights)
 
 
 class ShadowSettings(Settings):
@@ -153,6 +180,21 @@ class ShadowSettings(Settings):
 
     answer: str
     shadows: Annotated[list[str], Field(min_length=1)]
+
+    @property
+    def names(self) -> list[str]:
+        return [self.answer, *self.shadows]
+
+
+RouteKind = (
+    str
+    | EnsembleSettings
+    | AttributesSettings
+    | CascadeSettings
+    | SelectSettings
+    | SplitSettings
+    | ShadowSettings
+)
 
 
 class RouteSettings(Settings):
@@ -168,10 +210,24 @@ class RouteSettings(Settings):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "RouteSettings":
-        if len(self.model_fields_set) != 1:
+        if len(self._given()) != 1:
             kinds = ", ".join(type(self).model_fields)
             raise ValueError(f"a route has exactly one of the keys {kinds}")
         return self
+
+    @property
+    def names(self) -> list[str]:
+        """The members this route names."""
+        return [self.chosen] if isinstance(self.chosen, str) else self.chosen.names
+
+    @property
+    def chosen(self) -> RouteKind:
+        """What stands under the route's one key; a name for `single`."""
+        return self._given()[0]
+
+    def _given(self) -> list[RouteKind]:
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return [value for value in values if value is not None]
 
 
 def _check_parameters(ensemble: EnsembleSettings) -> None:
