@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tiny_checkpoints import (
     HIDDEN,
     hidden_states,
@@ -17,6 +16,7 @@ from tiny_checkpoints import (
     write_checkpoint,
 )
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from rewardserve.families.armorm import OBJECTIVES
@@ -150,7 +150,7 @@ def test_grm_sftreg_applies_its_value_network(tmp_path: Path, layers: int) -> No
         state = hidden_states(plain, ids)[-1]
         for layer in range(layers):
             name = f"v_head.summary.{2 * layer}"
-            state = F.relu(head[f"{name}.weight"] @ state + head[f"{name}.bias"])
+            state = functional.relu(head[f"{name}.weight"] @ state + head[f"{name}.bias"])
         name = f"v_head.summary.{2 * layers}"
         assert_close(reward.score, (head[f"{name}.weight"] @ state + head[f"{name}.bias"])[0])
 
@@ -228,9 +228,9 @@ def test_armorm_gates_its_objectives_by_the_prompt(tmp_path: Path) -> None:
         state = states[gate]
         for layer in range(3):
             name = f"gating.layers.{layer}"
-            state = F.relu(head[f"{name}.weight"] @ state + head[f"{name}.bias"])
+            state = functional.relu(head[f"{name}.weight"] @ state + head[f"{name}.bias"])
         logits = head["gating.layers.3.weight"] @ state + head["gating.layers.3.bias"]
-        weights = F.softmax(logits / 10, dim=0) * head["gating.logit_scale"]
+        weights = functional.softmax(logits / 10, dim=0) * head["gating.logit_scale"]
         transformed = objectives @ head["reward_transform_matrix"]
 
         assert_close(reward.score, (weights * transformed).sum())
@@ -270,7 +270,7 @@ def test_urm_weighs_means_by_an_unnormalised_gate(tmp_path: Path) -> None:
         gate = last
         for layer in (0, 2):
             name = f"weights.fc.{layer}"
-            gate = F.selu(head[f"{name}.weight"] @ gate + head[f"{name}.bias"])
+            gate = functional.selu(head[f"{name}.weight"] @ gate + head[f"{name}.bias"])
         gate = head["weights.fc.4.weight"] @ gate + head["weights.fc.4.bias"]
 
         assert_close(reward.score, (z[0::2] * gate).sum())

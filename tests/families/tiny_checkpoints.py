@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_tokenizers import vocabulary_size, write_tokenizer
 from torch import Tensor
 from transformers import (
     Gemma2Config,
@@ -27,24 +28,7 @@ from transformers import (
     Qwen3Model,
 )
 
-from rewardserve.zoo import templates
-from rewardserve.zoo.tokenizer import (
-    gemma_tokenizer,
-    learn_merges,
-    llama_tokenizer,
-    save_gemma,
-    save_llama,
-)
-
 HIDDEN = 16
-MERGES = learn_merges(["the quick brown fox jumps over the lazy dog " * 4])
-TOKENIZERS = {"gemma": gemma_tokenizer(MERGES), "llama": llama_tokenizer(MERGES)}
-TEMPLATES = {
-    "gemma": templates.GEMMA,
-    "llama3": templates.LLAMA3,
-    "llama31": templates.LLAMA31,
-    "llama31-without-bos": templates.LLAMA31_WITHOUT_BOS,
-}
 MODELS: dict[str, tuple[type, type]] = {
     "gemma": (GemmaConfig, GemmaModel),
     "gemma2": (Gemma2Config, Gemma2Model),
@@ -96,22 +80,17 @@ def write_checkpoint(
 ) -> Path:
     """A folder with config.json, model.safetensors and a tokenizer; weights from a fixed seed."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = TOKENIZERS["gemma" if template == "gemma" else "llama"]
     written = {
         "architectures": [architecture],
         "model_type": backbone,
-        "vocab_size": tokenizer.get_vocab_size(),
+        "vocab_size": vocabulary_size(template),
         **CONFIGS[backbone],
         **config,
     }
     (folder / "config.json").write_text(json.dumps(written))
     weights = {f"{prefix}{key}": value for key, value in _random_backbone(written).items()}
     save_file({**weights, **head}, folder / "model.safetensors", metadata={"format": "pt"})
-    if template == "gemma":
-        save_gemma(tokenizer, TEMPLATES[template], folder)
-    else:
-        save_llama(tokenizer, TEMPLATES[template], folder, eos_token="<|eot_id|>")
-    return folder
+    return write_tokenizer(folder, template)
 
 
 def random_tensors(shapes: Mapping[str, Sequence[int]], seed: int = 1) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from rewardserve.errors import InvalidConversation, UnsupportedCheckpoint
 from rewardserve_client._types import Message
 
-_CLOCK_CALL = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+_CLOCK_CALL = re.compile(r"""strftime_now\(\s*(["'])([^"']*)\1\s*\)""")
 _PROBE_PROMPT = "3fe2f2d2 prompt"
 _PROBE_RESPONSE = "7c1c02d9 response"
 

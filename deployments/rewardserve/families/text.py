@@ -58,7 +58,8 @@ class TextPolicy:
         turn = self._template.turn
         self._marks = TurnMarks(
             bos=self._bos_id,
-            opening=tuple(self._tokens.parse(turn.opening)),
+            header=self._tokens.through_last_special(turn.opening),
+            opening_length=len(self._tokens.parse(turn.opening)),
             closing=(*self._tokens.parse(turn.closing), *self._end),
         )
 
@@ -89,7 +90,7 @@ class TextPolicy:
         return self._template.render(self._with_system_handled(checked_conversation(conversation)))
 
     def _token_ids(self, item: Conversation | str | Sequence[int]) -> TokenArray:
-        if isinstance(item, str):
+        if isinstance(item, str) and item:
             check_text(item, "text")
             ids = self._text_ids(item)
         elif _holds_integers(item):
@@ -97,8 +98,6 @@ class TextPolicy:
         else:
             ids = self._conversation_ids(checked_conversation(item))
         token_ids = np.asarray(ids, dtype=np.int64)
-        if token_ids.size == 0:
-            raise InvalidConversation("the text is empty; there is nothing to score", "messages")
         if token_ids.min() < 0 or token_ids.max() >= self._vocab_size:
             raise InvalidConversation(
                 f"a token id is outside the model's vocabulary of {self._vocab_size}", "messages"
@@ -150,7 +149,7 @@ def _folded(messages: list[Message]) -> list[Message]:
 
 def _holds_integers(item: object) -> TypeGuard[Sequence[int]]:
     if isinstance(item, np.ndarray):
-        return item.ndim == 1 and item.dtype.kind in "iu"
+        return item.ndim == 1 and item.size > 0 and item.dtype.kind in "iu"
     return (
         isinstance(item, Sequence)
         and len(item) > 0

@@ -69,6 +69,13 @@ class Tokens:
         """Ids of `text`; special tokens in it are control tokens; none is added."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def through_last_special(self, text: str) -> tuple[int, ...]:
+        """Ids of `text` up to its last special token; all of them when it has none."""
+        ids = self.parse(text)
+        control = set(self._real_ids.values())
+        last = max((i for i, token in enumerate(ids) if token in control), default=len(ids) - 1)
+        return tuple(ids[: last + 1])
+
     def names_special(self, content: str) -> bool:
         """Whether the name of a special token occurs in `content`."""
         return any(prefix in content for prefix in self._prefixes) and bool(

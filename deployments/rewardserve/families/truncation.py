@@ -22,8 +22,13 @@ class TurnMarks:
     """What the template writes around the last response, in token ids."""
 
     bos: int | None
-    opening: tuple[int, ...]
-    """Between the prompt's last content and the response."""
+    header: tuple[int, ...]
+    """Between the prompt's last content and the response, up to its last special token.
+
+    What follows that token (a role, a line break) may merge with the response's first letters.
+    """
+    opening_length: int
+    """Tokens between the prompt's last content and the response."""
     closing: tuple[int, ...]
     """After the response."""
 
@@ -33,7 +38,7 @@ def shortened(token_ids: TokenArray, limit: int, side: Side, marks: TurnMarks) -
 
     Raises ConversationTooLong when what must stay does not fit.
     """
-    opening = last_occurrence(token_ids, marks.opening)
+    opening = last_occurrence(token_ids, marks.header)
     if side == "left":
         kept = _leading(token_ids, marks.bos)
         cut_end = len(token_ids) - (limit - kept)
@@ -42,7 +47,7 @@ def shortened(token_ids: TokenArray, limit: int, side: Side, marks: TurnMarks) -
         start, end = kept, cut_end
     else:
         tail = _trailing(token_ids, marks.closing)
-        response = 0 if opening is None else opening + len(marks.opening)
+        response = 0 if opening is None else opening + marks.opening_length
         start, end = limit - tail, len(token_ids) - tail
         fits = start > response
     if not fits:
