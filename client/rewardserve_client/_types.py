@@ -4,6 +4,7 @@ The server imports these types, so that both sides speak from one definition. Th
 nothing of transport, models or files.
 """
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,6 +59,15 @@ class Reward(_Frozen):
     failed_members: list[str] = Field(default_factory=list)
     stage: str | None = None
     """The member of a cascade that gave this score."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict without the parts that this reward does not have."""
+        return self.model_dump(exclude_none=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Leaves out what is at its default: most rewards have few of these fields."""
+        shown = self.model_dump(exclude_defaults=True)
+        return [(name, value) for name, value in super().__repr_args__() if name in shown]
 
 
 class ConversationInput(_Request):
