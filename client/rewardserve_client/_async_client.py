@@ -8,9 +8,9 @@ from typing import Self, Unpack
 
 from ._base_client import BaseClient
 from ._in_order import in_order
-from ._plan import ScoreOptions, candidates_request, conversation_requests
+from ._plan import Part, ScoreOptions, candidates_request, conversation_request, parts
 from ._results import Ranking, Rewards
-from ._types import Conversation, Prompt, Reward, RewardsRequest, ServedModel
+from ._types import Conversation, Prompt, Reward, ServedModel
 
 
 class AsyncRewardClient(BaseClient):
@@ -24,7 +24,7 @@ class AsyncRewardClient(BaseClient):
 
     async def score(self, messages: Conversation, **options: Unpack[ScoreOptions]) -> Reward:
         """The reward of one conversation; its last turn is the response."""
-        (request,) = conversation_requests([messages], options)
+        request = conversation_request(messages, options)
         return (await self._cluster.rewards(request))[0]
 
     async def score_many(
@@ -47,11 +47,12 @@ class AsyncRewardClient(BaseClient):
     ) -> AsyncIterator[Reward]:
         """Like `score_many` for input of any length; reads it a little ahead of what it yields."""
 
-        def start(request: RewardsRequest) -> asyncio.Task[Rewards]:
-            return asyncio.create_task(self._cluster.rewards_in_stream(request, stall_s))
+        def start(part: Part) -> asyncio.Task[Rewards]:
+            return asyncio.create_task(self._cluster.rewards_in_stream(part, stall_s))
 
-        requests = conversation_requests(conversations, options)
-        with closing(in_order(requests, start, self._cluster.ahead)) as answers:
+        with closing(
+            in_order(parts(conversations, options), start, self._cluster.ahead)
+        ) as answers:
             for answer in answers:
                 for reward in await self._cluster.finished(answer, stall_s):
                     yield reward

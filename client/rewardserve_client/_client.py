@@ -9,10 +9,10 @@ from typing import Self, Unpack
 from ._background import BackgroundLoop
 from ._base_client import BaseClient
 from ._in_order import in_order
-from ._plan import ScoreOptions, candidates_request, conversation_requests
+from ._plan import Part, ScoreOptions, candidates_request, conversation_request, parts
 from ._results import Ranking, Rewards
 from ._settings import ClientSettings
-from ._types import Conversation, Prompt, Reward, RewardsRequest, ServedModel
+from ._types import Conversation, Prompt, Reward, ServedModel
 
 
 class RewardClient(BaseClient):
@@ -33,7 +33,7 @@ class RewardClient(BaseClient):
 
     def score(self, messages: Conversation, **options: Unpack[ScoreOptions]) -> Reward:
         """The reward of one conversation; its last turn is the response."""
-        (request,) = conversation_requests([messages], options)
+        request = conversation_request(messages, options)
         return self._loop.run(self._cluster.rewards(request))[0]
 
     def score_many(
@@ -63,14 +63,13 @@ class RewardClient(BaseClient):
         The input is read in the caller's thread. Leaving the loop early cancels what is under way.
         """
 
-        def start(request: RewardsRequest) -> Future[Rewards]:
-            return self._loop.start(self._cluster.rewards_in_stream(request, stall_s))
+        def start(part: Part) -> Future[Rewards]:
+            return self._loop.start(self._cluster.rewards_in_stream(part, stall_s))
 
         async def finished(answer: Future[Rewards]) -> Rewards:
             return await self._cluster.finished(asyncio.wrap_future(answer), stall_s)
 
-        requests = conversation_requests(conversations, options)
-        for answer in in_order(requests, start, self._cluster.ahead):
+        for answer in in_order(parts(conversations, options), start, self._cluster.ahead):
             yield from self._loop.run(finished(answer))
 
     def score_responses(

@@ -7,6 +7,8 @@ pickled and forked.
 import asyncio
 from weakref import WeakKeyDictionary
 
+from ._errors import InvalidRequest, TooLarge
+from ._plan import Part
 from ._results import Rewards
 from ._session import Session
 from ._settings import ClientSettings
@@ -29,9 +31,21 @@ class Cluster:
         """The rewards of one request, within the client's total timeout."""
         return await self._session().rewards(request, within_s=self.settings.timeout.total)
 
-    async def rewards_in_stream(self, request: RewardsRequest, stall_s: float) -> Rewards:
-        """The rewards of one request among many; `finished` keeps the time."""
-        return await self._session().rewards_in_stream(request, stall_s=stall_s)
+    async def rewards_in_stream(self, part: Part, stall_s: float) -> Rewards:
+        """The rewards of one part of a large input; `finished` keeps the time.
+
+        A part that is over the server's limits is sent in halves.
+        """
+        try:
+            return await self._session().rewards_in_stream(part.request, stall_s=stall_s)
+        except TooLarge as error:
+            if len(part.request.inputs) == 1:
+                raise part.placed(error) from error
+        except InvalidRequest as error:
+            raise part.placed(error) from error
+        front, back = part.halves()
+        rewards = await self.rewards_in_stream(front, stall_s)
+        return Rewards(rewards + await self.rewards_in_stream(back, stall_s))
 
     async def finished(self, answer: "asyncio.Future[Rewards]", stall_s: float) -> Rewards:
         """The result of a started `rewards_in_stream`; `Stalled` if nothing moves for `stall_s`."""

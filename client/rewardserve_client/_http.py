@@ -112,9 +112,9 @@ def _error(answer: httpx2.Response) -> RewardClientError:
     request_id = answer.headers.get("x-request-id")
     retry_after_s = _retry_after(answer.headers.get("retry-after"))
     detail = _detail(answer)
-    if detail is not None:
-        code = str(detail.code)
-        return from_code(code)(detail.message, detail.param, code, request_id, retry_after_s)
+    if detail is not None and isinstance(detail.code, str):
+        kind = from_code(detail.code)
+        return kind(detail.message, detail.param, detail.code, request_id, retry_after_s)
     method, path, status = answer.request.method, answer.request.url.path, answer.status_code
     message = f"{method} {path} was answered with status {status}"
     return from_status(status)(message, None, None, request_id, retry_after_s)

@@ -33,11 +33,6 @@ class Pace:
         """How many requests may be in flight now."""
         return int(self._limit)
 
-    def bound(self, most: int) -> None:
-        """Takes the server's word for how many requests it wants from one client."""
-        self._most = min(self._most, most)
-        self._limit = min(self._limit, float(self._most))
-
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Waits, first come first served, until one more request may be sent: the block."""

@@ -1,13 +1,15 @@
 """Conversations to requests, and answers back to rewards in the same order: pure."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from typing_extensions import TypedDict
 
-from ._errors import InvalidRequest, InvalidResponse
+from ._errors import InvalidRequest, InvalidResponse, RewardClientError
 from ._results import Rewards
 from ._types import (
     CandidatesInput,
@@ -39,9 +41,35 @@ class ScoreOptions(TypedDict, total=False):
     """Free labels that `select` routes read."""
 
 
-def conversation_requests(
-    conversations: Iterable[Conversation], options: ScoreOptions
-) -> Iterator[RewardsRequest]:
+@dataclass(frozen=True)
+class Part:
+    """Some consecutive conversations of a larger input, as one request."""
+
+    request: RewardsRequest
+    first: int
+    """The place of its first conversation in the whole input."""
+
+    def halves(self) -> "tuple[Part, Part]":
+        """The same conversations in two requests."""
+        inputs = self.request.inputs
+        middle = len(inputs) // 2
+        front = self.request.model_copy(update={"inputs": inputs[:middle]})
+        back = self.request.model_copy(update={"inputs": inputs[middle:]})
+        return Part(front, self.first), Part(back, self.first + middle)
+
+    def placed(self, error: RewardClientError) -> RewardClientError:
+        """`error` about this request, with places counted in the whole input."""
+        message, param, *rest = error.args
+        return type(error)(self._shifted(message), param and self._shifted(param), *rest)
+
+    def _shifted(self, text: str) -> str:
+        def shift(match: re.Match[str]) -> str:
+            return f"inputs[{int(match[1]) + self.first}]"
+
+        return re.sub(r"inputs\[(\d+)\]", shift, text)
+
+
+def parts(conversations: Iterable[Conversation], options: ScoreOptions) -> Iterator[Part]:
     """Requests for finished conversations, in order; reads the input only as far as needed.
 
     Raises `InvalidRequest`, naming the conversation by its place in the input.
@@ -49,11 +77,17 @@ def conversation_requests(
     first = 0
     for chunk in _chunks(conversations):
         inputs = [
-            _checked(ConversationInput, f"inputs.{index}", messages=conversation)
+            _checked(ConversationInput, f"inputs[{index}]", messages=conversation)
             for index, conversation in enumerate(chunk, first)
         ]
-        yield _checked(RewardsRequest, "", inputs=inputs, **options)
+        yield Part(_checked(RewardsRequest, "", inputs=inputs, **options), first)
         first += len(chunk)
+
+
+def conversation_request(conversation: Conversation, options: ScoreOptions) -> RewardsRequest:
+    """The request for one finished conversation."""
+    (part,) = parts([conversation], options)
+    return part.request
 
 
 def candidates_request(
@@ -66,7 +100,7 @@ def candidates_request(
     """
     if not responses:
         raise InvalidRequest("responses is empty; give at least one", param="responses")
-    candidates = _checked(CandidatesInput, "inputs.0", prompt=prompt, responses=list(responses))
+    candidates = _checked(CandidatesInput, "inputs[0]", prompt=prompt, responses=list(responses))
     return _checked(RewardsRequest, "", inputs=[candidates], **options)
 
 
@@ -126,5 +160,11 @@ def _checked(kind: type[Model], where: str, **fields: object) -> Model:
         return kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        param = ".".join(str(part) for part in (where, *first["loc"]) if part != "")
+        param = _place(where, first["loc"])
         raise InvalidRequest(f"{param}: {first['msg']}", param=param) from None
+
+
+def _place(where: str, location: tuple[str | int, ...]) -> str:
+    """`inputs[3].messages[0].content`, as the server writes it."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return (where + "".join(steps)).removeprefix(".")

@@ -119,6 +119,38 @@ def test_one_failed_request_fails_the_whole_call_and_ends_the_rest(no_waiting: N
         client.score_many(numbered(1000))
 
 
+def test_a_refused_conversation_is_named_by_its_place_in_the_whole_input() -> None:
+    async def refuse(request: RewardsRequest) -> None:
+        if "'130'" in str(request.inputs):
+            raise api.InvalidConversation("inputs[2].messages is empty", "inputs[2].messages")
+
+    with Scripted(refuse).client() as client, pytest.raises(api.InvalidConversation) as caught:
+        client.score_many(numbered(200))
+    assert caught.value.param == "inputs[130].messages"
+    assert str(caught.value) == "inputs[130].messages is empty"
+
+
+def test_what_is_too_large_for_the_server_is_sent_in_halves() -> None:
+    async def at_most_ten(request: RewardsRequest) -> None:
+        if len(request.inputs) > 10:
+            raise api.TooLarge("the limit is 10")
+
+    cluster = Scripted(at_most_ten)
+    with cluster.client() as client:
+        assert client.score_many(numbered(200)).scores == [float(n) for n in range(200)]
+    assert {len(request.inputs) for request in cluster.requests} == {8}
+
+
+def test_one_conversation_that_is_too_large_is_named() -> None:
+    async def refuse(request: RewardsRequest) -> None:
+        if "'130'" in str(request.inputs):
+            raise api.TooLarge("5 characters over the limit", "inputs[0]")
+
+    with Scripted(refuse).client() as client, pytest.raises(api.TooLarge) as caught:
+        client.score_many(numbered(200))
+    assert caught.value.param == "inputs[130]"
+
+
 def test_a_stream_is_read_only_a_little_ahead(client: RewardClient) -> None:
     taken = count()
     endless = (conversation(str(next(taken))) for _ in count())

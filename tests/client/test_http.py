@@ -10,7 +10,7 @@ import pytest
 
 import rewardserve_client as api
 from rewardserve_client._http import HttpAddress, HttpTransport
-from rewardserve_client._plan import conversation_requests
+from rewardserve_client._plan import conversation_request
 from rewardserve_client._types import RewardsRequest
 from rewardserve_client.testing import FakeCluster
 
@@ -25,8 +25,7 @@ def transport(handler: Handler) -> HttpTransport:
 
 
 def request() -> RewardsRequest:
-    (request,) = conversation_requests([conversation("Hello.")], {"model": "armorm"})
-    return request
+    return conversation_request(conversation("Hello."), {"model": "armorm"})
 
 
 def answering(status: int, headers: dict[str, str] | None = None, **body: Any) -> Handler:
@@ -83,6 +82,8 @@ async def test_retry_after_may_be_a_date() -> None:
 async def test_an_answer_of_a_proxy_is_judged_by_its_status() -> None:
     assert type(await failure(answering(502, html="<h1>Bad gateway</h1>"))) is api.ServerFailed
     assert type(await failure(answering(404, text="no such path"))) is api.ConnectionFailed
+    not_ours = {"error": {"message": "Not Found", "type": "HTTPError", "code": 404}}
+    assert type(await failure(answering(404, json=not_ours))) is api.ConnectionFailed
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b"\xff", b'{"id": "x"}'])
@@ -108,7 +109,7 @@ async def test_every_transport_error_of_the_http_library_becomes_one_of_ours(
 
 
 async def test_text_that_is_not_unicode_is_refused_before_it_is_sent() -> None:
-    (broken,) = conversation_requests([conversation("\ud800")], {})
+    broken = conversation_request(conversation("\ud800"), {})
     with pytest.raises(api.InvalidRequest, match="lone surrogate"):
         await transport(answering(500)).rewards(broken)
 

@@ -13,7 +13,7 @@ from rewardserve_client._plan import (
     CHARS_PER_REQUEST,
     CONVERSATIONS_PER_REQUEST,
     candidates_request,
-    conversation_requests,
+    parts,
     rewards_of,
 )
 from rewardserve_client._types import RewardsItem, RewardsRequest, RewardsResponse, as_conversations
@@ -31,14 +31,14 @@ def answer(*groups: list[float], indices: list[int] | None = None) -> RewardsRes
 
 
 def one_request(*responses: str) -> RewardsRequest:
-    (request,) = conversation_requests([conversation(text) for text in responses], {})
-    return request
+    (part,) = parts([conversation(text) for text in responses], {})
+    return part.request
 
 
 @given(st.lists(st.integers(0, CHARS_PER_REQUEST // 2), max_size=300))
 def test_splitting_keeps_every_conversation_in_order_and_requests_small(sizes: list[int]) -> None:
     sent = [conversation("x" * size, prompt=str(index)) for index, size in enumerate(sizes)]
-    requests = list(conversation_requests(sent, {}))
+    requests = [part.request for part in parts(sent, {})]
     assert [each for r in requests for i in r.inputs for each in as_conversations(i)] == sent
     for request in requests:
         chars = sum(len(m["content"]) for i in request.inputs for m in as_conversations(i)[0])
@@ -49,7 +49,7 @@ def test_splitting_keeps_every_conversation_in_order_and_requests_small(sizes: l
 def test_input_of_any_length_is_read_one_request_at_a_time() -> None:
     taken = count()
     endless = (conversation("x", prompt=str(next(taken))) for _ in count())
-    next(conversation_requests(endless, {}))
+    next(parts(endless, {}))
     assert next(taken) <= CONVERSATIONS_PER_REQUEST + 1
 
 
@@ -66,10 +66,10 @@ BROKEN: list[Any] = ["text", [{"role": "user"}], [{"role": "user", "content": 5}
 @pytest.mark.parametrize("broken", BROKEN)
 def test_what_is_not_a_conversation_is_named_by_its_place_and_not_repeated(broken: Any) -> None:
     many = [conversation("fine")] * 70 + [broken]
-    with pytest.raises(InvalidRequest, match=r"inputs\.70") as caught:
-        list(conversation_requests(many, {}))
+    with pytest.raises(InvalidRequest, match=r"inputs\[70\]") as caught:
+        list(parts(many, {}))
     assert caught.value.param is not None
-    assert caught.value.param.startswith("inputs.70.messages")
+    assert caught.value.param.startswith("inputs[70].messages")
 
 
 def test_nothing_to_rank_is_an_error() -> None:
