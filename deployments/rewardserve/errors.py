@@ -19,7 +19,8 @@
     │   └── WeightsMismatch
     └── DataError                 an input or output file of the bulk path
         ├── UnknownColumns
-        └── OutputConflict
+        ├── OutputConflict
+        └── OutputFailed
 
 Every message names the thing, the limit and the remedy, and echoes no input text. All arguments
 reach `super().__init__`, so that an error survives pickling between processes.
@@ -121,6 +122,10 @@ class UnknownColumns(DataError):
 
 class OutputConflict(DataError):
     """The output folder belongs to another run, or one is at work in it."""
+
+
+class OutputFailed(DataError):
+    """The output cannot be written: the disk is full, or the folder read-only."""
 
 
 HTTP_ERRORS: Final[dict[type[RewardServeError], tuple[int, str]]] = {

@@ -1,0 +1,169 @@
+"""The bulk job: plan, lock, score what is missing through Ray Data, check, sum up.
+
+Ray Data only carries units to actors. What is done is what stands in the output folder, so a run
+that is ended at any point is continued by the same command.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ray
+
+from rewardserve.batch.lock import locked
+from rewardserve.batch.manifest import (
+    SUMMARY,
+    describe_run,
+    fingerprint,
+    missing_units,
+    open_output,
+)
+from rewardserve.batch.plan import Corpus, plan_corpus
+from rewardserve.batch.reward_columns import suffixes
+from rewardserve.batch.settings import BulkModel, BulkSettings
+from rewardserve.batch.shares import Share, share
+from rewardserve.batch.stage import Load, ScoreStage, StageSettings, first_row, load_model_scorer
+from rewardserve.batch.storage import Folder
+from rewardserve.batch.unit_scoring import CorpusReading
+from rewardserve.batch.units import Unit
+from rewardserve.errors import ModelFailed, OutputFailed
+
+ATTEMPTS: Final = 3
+"""How often a unit is tried before its failure is reported."""
+
+FATAL: Final = {"output": OutputFailed, "model": ModelFailed}
+"""What a stage's `fatal` becomes here."""
+
+# A driver that was killed keeps its share of the cluster for this long; read when ray.data loads.
+os.environ.setdefault("RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S", "30")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitDone:
+    """A unit whose part is in place."""
+
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that may start: everything is checked, and its folder is held."""
+
+    corpus: Corpus
+    settings: BulkSettings
+    folder: Folder
+    fingerprint: str
+    missing: list[Unit]
+
+
+@contextmanager
+def open_run(
+    inputs: Sequence[str], out: str, settings: BulkSettings, *, overwrite: bool = False
+) -> Iterator[Run]:
+    """Plan a run and hold its output folder. Ray must be initialised.
+
+    Raises DataError and its kinds: nothing to read, unknown columns, an output of another run.
+    """
+    corpus = plan_corpus(inputs, settings)
+    manifest = describe_run(corpus, settings)
+    run = fingerprint(manifest)
+    folder = Folder(out)
+    folder.create()
+    with locked(folder):
+        open_output(folder, manifest, overwrite=overwrite)
+        missing = missing_units(folder, corpus.units, run)
+        if missing:
+            folder.discard(SUMMARY)
+        yield Run(corpus, settings, folder, run, missing)
+
+
+def score_missing(
+    run: Run, *, actors: int | None = None, load: Load = load_model_scorer
+) -> Iterator[UnitDone]:
+    """Score the run's missing units; yields as their parts appear, in any order.
+
+    A unit that fails is tried again. Raises ModelFailed when some units failed every time (all
+    others are done then), OutputFailed at once when the output cannot be written.
+    """
+    todo = {unit.index: unit for unit in run.missing}
+    failures: dict[int, str] = {}
+    for _ in range(ATTEMPTS):
+        if not todo:
+            return
+        for row in _results(run, list(todo.values()), actors, load):
+            if row["fatal"]:
+                raise FATAL[row["fatal"]](row["failure"])
+            if row["failure"]:
+                failures[row["index"]] = row["failure"]
+                continue
+            del todo[row["index"]]
+            yield UnitDone(row["rows"], row["tokens"])
+    if todo:
+        raise _failed(list(todo.values()), failures)
+
+
+def _failed(units: Sequence[Unit], failures: dict[int, str]) -> ModelFailed:
+    first = units[0]
+    reason = failures.get(first.index, "the worker died")
+    return ModelFailed(
+        f"{len(units)} of the units failed {ATTEMPTS} times, the first one at row {first.skip} of "
+        f"{first.path}: {reason}; all others are finished, and the same command tries these again"
+    )
+
+
+def _results(
+    run: Run, units: Sequence[Unit], actors: int | None, load: Load
+) -> Iterator[dict[str, Any]]:
+    import ray.data  # noqa: PLC0415  (the environment variable above must be set first)
+
+    _quieten(ray.data.DataContext.get_current())
+    rows = [first_row(unit) for unit in units]
+    dataset: ray.data.Dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    shares = _shares(run.settings.models, actors, len(units))
+    for stage, part in zip(_stages(run), shares, strict=True):
+        dataset = dataset.map(
+            ScoreStage,  # type: ignore[arg-type]
+            fn_constructor_args=(stage, load),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=part.actors, max_size=part.most, max_tasks_in_flight_per_actor=2
+            ),
+            num_cpus=part.cpus,
+            num_gpus=stage.model.settings.gpus,
+            accelerator_type=stage.model.settings.accelerator_type,
+        )
+    yield from dataset.iter_rows()
+
+
+def _stages(run: Run) -> list[StageSettings]:
+    corpus = run.corpus
+    reading = CorpusReading(corpus.format, corpus.schema, corpus.layout, run.settings.truncate)
+    ends = suffixes([model.name for model in run.settings.models])
+    return [
+        StageSettings(
+            model=model,
+            suffix=ends[model.name],
+            corpus=reading,
+            out=run.folder.path,
+            run=run.fingerprint,
+            last=model is run.settings.models[-1],
+        )
+        for model in run.settings.models
+    ]
+
+
+def _shares(models: Sequence[BulkModel], actors: int | None, units: int) -> list[Share]:
+    free = ray.available_resources()  # type: ignore[no-untyped-call]
+    cpus, gpus = free.get("CPU", 0.0), free.get("GPU", 0.0)
+    return [share(model, cpus / len(models), gpus / len(models), actors, units) for model in models]
+
+
+def _quieten(context: Any) -> None:
+    """The command shows its own progress; lost blocks come back as failed units."""
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_errored_blocks = -1
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -1,0 +1,75 @@
+"""Reading a finished output folder: its manifest, and chosen columns of its parts in row order."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rewardserve.batch.columns import Shape
+from rewardserve.batch.manifest import MANIFEST
+from rewardserve.batch.parts import computed_tokens_of, part_name
+from rewardserve.batch.reward_columns import suffixes
+from rewardserve.batch.storage import Folder
+from rewardserve.errors import DataError
+
+BATCH_ROWS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredCorpus:
+    """The output of one run."""
+
+    folder: Folder
+    manifest: dict[str, Any]
+
+    @property
+    def shape(self) -> Shape:
+        """Of the corpus."""
+        shape: Shape = self.manifest["shape"]
+        return shape
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role -> input column."""
+        roles: dict[str, str] = self.manifest["roles"]
+        return roles
+
+    @property
+    def suffixes(self) -> dict[str, str]:
+        """Model name -> what its reward columns' names end with."""
+        return suffixes([model["name"] for model in self.manifest["models"]])
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Those columns (or leaves of them, as `chosen_reward.score`), in the input's row order.
+
+        Raises DataError for a part that is missing or damaged.
+        """
+        for index in range(self.manifest["units"]):
+            for batch in self._open(index).iter_batches(BATCH_ROWS, columns=list(columns)):
+                yield pa.Table.from_batches([batch])
+
+    def computed_tokens(self) -> Iterator[dict[str, int]]:
+        """Model -> computed tokens, for each part."""
+        for index in range(self.manifest["units"]):
+            yield computed_tokens_of(self._open(index).metadata)
+
+    def _open(self, index: int) -> pq.ParquetFile:
+        name = part_name(index)
+        try:
+            return pq.ParquetFile(self.folder.open_input(name), pre_buffer=False)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(
+                f"{self.folder.path}/{name} is missing or damaged; run the same command again: "
+                "it writes what is missing"
+            ) from error
+
+
+def open_scored(path: str) -> ScoredCorpus:
+    """The output folder of a run; raises DataError where there is none."""
+    folder = Folder(path)
+    manifest = folder.read_json(MANIFEST)
+    if manifest is None:
+        raise DataError(f"{path} is no output of `rewardserve score`: it has no {MANIFEST}")
+    return ScoredCorpus(folder, manifest)

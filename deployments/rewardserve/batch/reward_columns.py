@@ -1,0 +1,86 @@
+"""Rewards as Arrow columns: their exact type, and the columns that each corpus shape gets.
+
+Pure. A row that could not be scored has a null score and an error; nothing else stands for one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+
+from rewardserve.batch.columns import Shape
+from rewardserve.errors import InvalidRequest, http_error
+from rewardserve_client import Reward
+
+NAMED_NUMBERS: Final = pa.map_(pa.string(), pa.float64())
+
+REWARD: Final = pa.struct(
+    [
+        pa.field("score", pa.float64()),
+        pa.field("tokens", pa.int32()),
+        pa.field("truncated", pa.bool_()),
+        pa.field("attributes", NAMED_NUMBERS),
+        pa.field("uncertainty", NAMED_NUMBERS),
+        pa.field("members", NAMED_NUMBERS),
+        pa.field("error", pa.string()),
+    ]
+)
+
+COLUMNS: Final[dict[Shape, tuple[tuple[str, pa.DataType], ...]]] = {
+    "pairs": (("chosen_reward", REWARD), ("rejected_reward", REWARD), ("margin", pa.float64())),
+    "candidates": (("rewards", pa.list_(REWARD)),),
+    "single": (("reward", REWARD),),
+}
+
+Outcome = Reward | InvalidRequest
+"""What became of one conversation: its reward, or why it has none."""
+
+
+def reward_schema(shape: Shape, suffix: str = "") -> pa.Schema:
+    """The columns that one model adds to a corpus of this shape."""
+    return pa.schema([(name + suffix, kind) for name, kind in COLUMNS[shape]])
+
+
+def suffixes(models: Sequence[str]) -> dict[str, str]:
+    """Model -> what its column names end with: nothing for one model, `_<model>` for several."""
+    return {model: f"_{model}" if len(models) > 1 else "" for model in models}
+
+
+def reward_columns(shape: Shape, rows: Sequence[Sequence[Outcome]], suffix: str = "") -> pa.Table:
+    """One output row for each input row's outcomes, with the columns of `reward_schema`."""
+    values = [_row(shape, [_entry(outcome) for outcome in outcomes]) for outcomes in rows]
+    schema = reward_schema(shape, suffix)
+    columns = zip(*values, strict=True) if values else [()] * len(schema)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)],
+        schema=schema,
+    )
+
+
+def _row(shape: Shape, entries: list[dict[str, Any]]) -> tuple[Any, ...]:
+    if shape == "candidates":
+        return (entries,)
+    if shape == "single":
+        return (entries[0],)
+    chosen, rejected = entries
+    complete = chosen["score"] is not None and rejected["score"] is not None
+    return chosen, rejected, chosen["score"] - rejected["score"] if complete else None
+
+
+def _entry(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, InvalidRequest):
+        return {"error": f"{http_error(outcome)[1]}: {outcome.message}", "score": None}
+    members = {name: member.score for name, member in (outcome.members or {}).items()}
+    return {
+        "score": outcome.score,
+        "tokens": outcome.tokens,
+        "truncated": outcome.truncated,
+        "attributes": _items(outcome.attributes),
+        "uncertainty": _items(outcome.uncertainty),
+        "members": _items(members),
+        "error": None,
+    }
+
+
+def _items(numbers: Mapping[str, float] | None) -> list[tuple[str, float]] | None:
+    return list(numbers.items()) if numbers else None
