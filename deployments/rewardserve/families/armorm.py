@@ -15,18 +15,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rewardserve.errors import InvalidConversation, UnsupportedCheckpoint
-from rewardserve.families.base import Family, Head, RewardParts, float_lists
-from rewardserve.families.tokens import last_occurrence, marker_ids
+from rewardserve.errors import UnsupportedCheckpoint
+from rewardserve.families.base import Family, Head
+from rewardserve.families.gated import LLAMA3_MARKER, GatedHead
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from rewardserve.families.checkpoint import Checkpoint
 
 ARCHITECTURE = "LlamaForRewardModelWithGating"
-GATE_TEXT = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
-"""Written by the template between prompt and response; the gate reads at its first token."""
 OBJECTIVES = (
     "helpsteer-helpfulness",
     "helpsteer-correctness",
@@ -67,50 +63,24 @@ class Gate(nn.Module):
         return torch.softmax(last(prompt) / self.temperature, dim=-1) * self.logit_scale
 
 
-class ArmoHead(Head):
+class ArmoHead(GatedHead):
     """Regression, gate and the matrix that takes verbosity out of the other objectives."""
 
-    reads = 2
-
     def __init__(self, hidden_size: int, gate: Gate) -> None:
-        super().__init__()
-        objectives = len(OBJECTIVES)
-        self.regression_layer = nn.Linear(hidden_size, objectives, bias=False)
-        self.reward_transform_matrix = nn.Parameter(torch.eye(objectives))
+        super().__init__(OBJECTIVES, LLAMA3_MARKER)
+        self.regression_layer = nn.Linear(hidden_size, len(OBJECTIVES), bias=False)
+        self.reward_transform_matrix = nn.Parameter(torch.eye(len(OBJECTIVES)))
         self.gating = gate
-        self._marker: tuple[int, ...] = ()
 
-    def bind(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Learn the ids that mark the gate."""
-        self._marker = marker_ids(tokenizer, GATE_TEXT)
+    def rewards(self, last: Tensor) -> Tensor:
+        """R = W h."""
+        rewards: Tensor = self.regression_layer(last)
+        return rewards
 
-    def readouts(self, token_ids: Sequence[int]) -> tuple[int, ...]:
-        """The `<|eot_id|>` before the last assistant header, and the last token."""
-        gate = last_occurrence(token_ids, self._marker)
-        if gate is None:
-            raise InvalidConversation(
-                "ArmoRM reads its gate where the prompt ends and the assistant's turn begins, and "
-                "this input has no such place; send messages with a prompt before the response",
-                param="messages",
-            )
-        return gate, len(token_ids) - 1
-
-    def forward(self, hidden: Tensor) -> list[RewardParts]:
-        """Scores, the 19 objectives, and the coefficients that make the score of them."""
-        rewards = self.regression_layer(hidden[:, 1])
-        coefficients = self.gating(hidden[:, 0]) @ self.reward_transform_matrix.T
-        scores = (rewards * coefficients).sum(-1, keepdim=True)
-        rows = zip(
-            float_lists(scores), float_lists(rewards), float_lists(coefficients), strict=True
-        )
-        return [
-            RewardParts(
-                score,
-                attributes=dict(zip(OBJECTIVES, reward, strict=True)),
-                weights=dict(zip(OBJECTIVES, coefficient, strict=True)),
-            )
-            for (score,), reward, coefficient in rows
-        ]
+    def coefficients(self, prompt: Tensor) -> Tensor:
+        """c = G M^T."""
+        coefficients: Tensor = self.gating(prompt) @ self.reward_transform_matrix.T
+        return coefficients
 
 
 def _matches(checkpoint: "Checkpoint") -> bool:

@@ -48,6 +48,8 @@ class Head(nn.Module, ABC):
 
     reads: int = 1
     """Hidden states read per conversation."""
+    first_rows: tuple[str, ...] = ()
+    """Keys of which the checkpoint stores more rows than the head has; it takes the first."""
 
     def bind(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         """Learn what the head needs of the tokenizer (ArmoRM: the ids that mark its gate).
@@ -85,6 +87,8 @@ class Family:
     """What stands before the backbone's keys in the checkpoint."""
     remote_classes: tuple[str, ...] = ()
     """Class names of published remote code that this family computes natively."""
+    named_only: bool = False
+    """Whether only the registry can choose it, because its checkpoints look like something else."""
 
 
 def float_lists(values: Tensor) -> list[list[float]]:

@@ -6,20 +6,40 @@ from rewardserve.errors import UnsafeCheckpoint, UnsupportedCheckpoint
 from rewardserve.families.armorm import ARMORM
 from rewardserve.families.base import Family
 from rewardserve.families.checkpoint import Checkpoint
-from rewardserve.families.linear import LINEAR
+from rewardserve.families.linear import LINEAR, REGRESSION, STARLING
+from rewardserve.families.mlp import MLP
+from rewardserve.families.qrm import QRM
+from rewardserve.families.token_logit import TOKEN_LOGIT
 from rewardserve.families.urm import URM
 from rewardserve.families.value_head import VALUE_HEAD
 
-FAMILIES: Final[tuple[Family, ...]] = (LINEAR, VALUE_HEAD, ARMORM, URM)
+FAMILIES: Final[tuple[Family, ...]] = (
+    LINEAR,
+    REGRESSION,
+    STARLING,
+    MLP,
+    VALUE_HEAD,
+    TOKEN_LOGIT,
+    ARMORM,
+    QRM,
+    URM,
+)
 
 
-def family_of(checkpoint: Checkpoint) -> Family:
-    """The one family that recognises the checkpoint.
+def family_of(checkpoint: Checkpoint, registered: str | None = None) -> Family:
+    """The one family that recognises the checkpoint; `registered` is the registry's name for it.
 
     Raises UnsafeCheckpoint when it needs code of its own, UnsupportedCheckpoint when no family
     knows it.
     """
-    family = next((family for family in FAMILIES if family.matches(checkpoint)), None)
+    family = next(
+        (
+            family
+            for family in FAMILIES
+            if family.matches(checkpoint) and (family.name == registered or not family.named_only)
+        ),
+        None,
+    )
     _refuse_remote_code(checkpoint, family)
     if family is None:
         raise UnsupportedCheckpoint(

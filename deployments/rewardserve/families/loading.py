@@ -69,8 +69,8 @@ def load_model(
     """
     place = locate(source, revision)
     checkpoint = read_checkpoint(place.folder)
-    family = family_of(checkpoint)
     entry = described(source, place.folder)
+    family = family_of(checkpoint, entry.family)
     tokenizer = read_tokenizer(place.folder)
     text = TextPolicy(tokenizer, entry.text, checkpoint.config["vocab_size"])
     backbone, head = _empty_model(checkpoint, family)

@@ -6,13 +6,14 @@ Every expected tensor must be there, in the expected shape, and nothing else may
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from rewardserve.errors import WeightsMismatch
-from rewardserve.families.base import Family
+from rewardserve.families.base import Family, Head
 from rewardserve.families.checkpoint import Checkpoint
 
 _COMPUTED_BUFFERS = re.compile(r"\.rotary_emb\.inv_freq$")
@@ -25,7 +26,7 @@ def load_weights(
     checkpoint: Checkpoint,
     family: Family,
     backbone: nn.Module,
-    head: nn.Module,
+    head: Head,
     *,
     device: torch.device,
     dtype: torch.dtype,
@@ -36,18 +37,13 @@ def load_weights(
     Raises WeightsMismatch naming the tensors that are missing, unexpected or of another shape.
     """
     prefix = family.backbone_prefix
-    expected: dict[str, Tensor] = {
-        **{prefix + key: tensor for key, tensor in backbone.state_dict().items()},
+    wanted: dict[str, Tensor] = {
+        **{prefix + key: tensor.to(dtype) for key, tensor in backbone.state_dict().items()},
         **head.state_dict(),
     }
-    _check(checkpoint, expected, family.ignored_weights)
-    head_keys = set(head.state_dict())
-    loaded = _read(
-        checkpoint,
-        {key: torch.float32 if key in head_keys else dtype for key in expected},
-        device,
-    )
-    head.load_state_dict({key: loaded.pop(key) for key in head_keys}, assign=True)
+    _check(checkpoint, wanted, family.ignored_weights, head.first_rows)
+    loaded = _read(checkpoint, wanted, device)
+    head.load_state_dict({key: loaded.pop(key) for key in head.state_dict()}, assign=True)
     backbone.load_state_dict(
         {key.removeprefix(prefix): loaded.pop(key) for key in list(loaded)}, assign=True
     )
@@ -57,23 +53,36 @@ def load_weights(
 
 
 def _read(
-    checkpoint: Checkpoint, dtypes: Mapping[str, torch.dtype], device: torch.device
+    checkpoint: Checkpoint, wanted: Mapping[str, Tensor], device: torch.device
 ) -> dict[str, Tensor]:
+    """Tensors in the shape and dtype of their (empty) namesakes in `wanted`."""
     files = defaultdict(list)
-    for key in dtypes:
+    for key in wanted:
         files[checkpoint.tensors[key].file].append(key)
     loaded: dict[str, Tensor] = {}
     for file, keys in files.items():
         with safe_open(file, framework="pt", device=str(device)) as weights:
             for key in keys:
-                tensor = weights.get_tensor(key)
-                loaded[key] = tensor.to(dtypes[key]) if tensor.is_floating_point() else tensor
+                loaded[key] = _tensor(weights, key, wanted[key])
     return loaded
 
 
-def _check(checkpoint: Checkpoint, expected: Mapping[str, Tensor], ignored: Iterable[str]) -> None:
+def _tensor(weights: Any, key: str, wanted: Tensor) -> Tensor:
+    if tuple(weights.get_slice(key).get_shape()) == tuple(wanted.shape):
+        stored: Tensor = weights.get_tensor(key)
+    else:
+        stored = weights.get_slice(key)[: wanted.shape[0]]
+    return stored.to(wanted.dtype)
+
+
+def _check(
+    checkpoint: Checkpoint,
+    expected: Mapping[str, Tensor],
+    ignored: Iterable[str],
+    first_rows: Iterable[str],
+) -> None:
     found = {
-        key: header.shape
+        key: _read_shape(header.shape, expected.get(key) if key in first_rows else None)
         for key, header in checkpoint.tensors.items()
         if key not in ignored and not _COMPUTED_BUFFERS.search(key)
     }
@@ -91,6 +100,11 @@ def _check(checkpoint: Checkpoint, expected: Mapping[str, Tensor], ignored: Iter
     ]
     if problems:
         raise WeightsMismatch(f"{checkpoint.folder}: {'; '.join(problems)}")
+
+
+def _read_shape(stored: tuple[int, ...], wanted: Tensor | None) -> tuple[int, ...]:
+    """The shape that is read: all of it, or the first rows that `wanted` has."""
+    return stored if wanted is None else (min(stored[0], wanted.shape[0]), *stored[1:])
 
 
 def _listed(what: str, names: Iterable[str]) -> list[str]:
