@@ -173,6 +173,10 @@ class Batcher:
             forward_s=time.monotonic() - call.started_at,
         )
 
+    def refuse_if_full(self, priority: Priority) -> None:
+        """Raises Busy when not one more token may wait; saves encoding what will be refused."""
+        self._queue.check_room(1, priority, retry_after_s=self.backlog_s)
+
     async def close(self) -> None:
         """Stop the loop and the device thread; whoever still waits is cancelled."""
         if self._loop is not None:

@@ -121,17 +121,20 @@ class TokenQueue:
         Raises Busy when they do not fit. An empty queue takes any call, however large, so that
         none is refused for ever.
         """
-        priority = call[0].priority
         tokens = sum(waiting.tokens for waiting in call)
+        self.check_room(tokens, call[0].priority, retry_after_s=retry_after_s)
+        self._waiting[call[0].priority].extend(call)
+        self.tokens += tokens
+
+    def check_room(self, tokens: int, priority: Priority, *, retry_after_s: float = 1.0) -> None:
+        """Raises Busy when so many more tokens do not fit."""
         limit = self._limit[priority]
         if self.tokens and self.tokens + tokens > limit:
             raise Busy(
                 f"{self.tokens} tokens wait and {priority} work may bring that to {limit}: "
-                f"send these {tokens} tokens again later",
+                "send the request again later",
                 retry_after_s=min(max(retry_after_s, 1.0), LONGEST_RETRY_S),
             )
-        self._waiting[priority].extend(call)
-        self.tokens += tokens
 
     def discard(self, call: Iterable[Waiting]) -> int:
         """Forget the conversations of a call that still wait; returns how many did."""

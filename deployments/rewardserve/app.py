@@ -1,0 +1,56 @@
+"""Builders: settings in, Serve applications out. The only place where deployments are made.
+
+`serve deploy` and `rewardserve up` find them by import path, one application per reward model and
+one for the router. Ray reads the annotation of their one parameter, so it is not a string.
+"""
+
+from typing import Any, Final
+
+from ray import serve
+
+from rewardserve.serving.gateway import Gateway
+from rewardserve.serving.model_client import Resolver
+from rewardserve.serving.model_states import running_model
+from rewardserve.serving.reward_model import RewardModel
+from rewardserve.serving.router_settings import RouterSettings
+from rewardserve.settings import ModelSettings
+
+COMMON: Final[dict[str, Any]] = {
+    # Calls queue in the replica, counted in tokens; Serve's own limit only has to be out of reach.
+    "max_ongoing_requests": 1024,
+    "graceful_shutdown_timeout_s": 60,
+    "health_check_period_s": 5,
+    "health_check_timeout_s": 10,
+}
+
+
+def model(settings: ModelSettings) -> serve.Application:
+    """The application of one reward model."""
+    # num_gpus is given even when it is 0: left out, the process would see every GPU.
+    actor: dict[str, Any] = {"num_cpus": settings.cpus, "num_gpus": settings.gpus}
+    if settings.accelerator_type:
+        actor["accelerator_type"] = settings.accelerator_type
+    replicas = settings.replicas
+    deployment = serve.deployment(
+        name="RewardModel",
+        ray_actor_options=actor,
+        autoscaling_config={"min_replicas": replicas.min, "max_replicas": replicas.max},
+        **COMMON,
+    )
+    return deployment(RewardModel).bind(settings)
+
+
+def router(settings: RouterSettings) -> serve.Application:
+    """The application that answers requests by asking the running models."""
+    return router_for(settings, running_model)
+
+
+def router_for(settings: RouterSettings, resolver: Resolver) -> serve.Application:
+    """The same with models found by `resolver`."""
+    deployment = serve.deployment(
+        name="Gateway",
+        num_replicas=settings.replicas,
+        ray_actor_options={"num_cpus": settings.cpus, "num_gpus": 0},
+        **COMMON,
+    )
+    return deployment(serve.ingress()(Gateway)).bind(settings, resolver)

@@ -1,0 +1,106 @@
+"""Brings a checked cluster up, waits until it answers, and takes down what it started.
+
+Without an address a Ray of its own is started, serves until Ctrl-C or SIGTERM, and ends. With the
+address of a running Ray the applications are deployed there and stay: only those whose settings
+changed restart. Knows nothing of what is in the file.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve._private.api import serve_start
+from ray.serve.schema import ApplicationStatus
+
+from rewardserve.errors import SettingsError
+from rewardserve.serving.cluster_file import ClusterFile
+
+POLL_S = 0.5
+
+Announce = Callable[[str], None]
+"""Told one line at a time how far things are."""
+
+
+def up(cluster: ClusterFile, announce: Announce, *, address: str | None = None) -> None:
+    """Serve `cluster`; blocks until interrupted unless it was deployed to a Ray at `address`.
+
+    Raises SettingsError when an application fails to deploy or the port is taken.
+    """
+    if address:
+        ray.init(address=address, log_to_driver=False)
+        _deploy(cluster, announce)
+        return
+    with _stopped_by_signals() as stopped, own_ray(cluster):
+        _deploy(cluster, announce, stopped)
+        stopped.wait()
+        announce("stopping")
+
+
+@contextlib.contextmanager
+def own_ray(cluster: ClusterFile) -> Iterator[None]:
+    """A Ray on this machine alone, for `cluster`, that ends with the block."""
+    _check_port_is_free(*cluster.address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address="local", log_to_driver=False)
+    try:
+        yield
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def _deploy(
+    cluster: ClusterFile, announce: Announce, stopped: threading.Event | None = None
+) -> None:
+    options: dict[str, Any] = cluster.config.http_options.model_dump()
+    client = serve_start(http_options=options, proxy_location=cluster.config.proxy_location)
+    # The way of `serve deploy`: applications whose settings are unchanged keep running.
+    client.deploy_apps(cluster.config)
+    names = [application.name for application in cluster.config.applications]
+    _wait_until_running(names, announce, stopped or threading.Event())
+    host, port = cluster.address
+    announce(f"ready at http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}")  # noqa: S104
+
+
+def _wait_until_running(names: list[str], announce: Announce, stopped: threading.Event) -> None:
+    waiting = list(names)
+    while waiting and not stopped.wait(POLL_S):
+        applications = serve.status().applications
+        for name in list(waiting):
+            status = applications[name].status if name in applications else None
+            if status == ApplicationStatus.DEPLOY_FAILED:
+                raise SettingsError(f"`{name}` was not deployed: {applications[name].message}")
+            if status == ApplicationStatus.RUNNING:
+                waiting.remove(name)
+                announce(f"{name} is up ({len(names) - len(waiting)} of {len(names)})")
+
+
+def _check_port_is_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(
+                f"port {port} on {host} is not free ({error.strerror}): end what listens there "
+                "or set http_options.port"
+            ) from None
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, instead of killing the process."""
+    stopped = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in numbers}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,103 @@
+"""Models without Ray or weights, called like Serve handles."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import httpx2
+
+from rewardserve.serving.answers import ModelAnswer, ModelDescription
+from rewardserve.serving.gateway import Gateway
+from rewardserve.serving.router_settings import RouterSettings
+from rewardserve_client._types import Reward
+
+
+class FakeResponse:
+    """What a Serve handle's `remote` gives: awaitable once, and cancellable."""
+
+    def __init__(self, answer: Awaitable[Any], on_cancel: Callable[[], None]) -> None:
+        self._answer = answer
+        self._on_cancel = on_cancel
+
+    def __await__(self) -> Any:
+        return self._answer.__await__()
+
+    def cancel(self) -> None:
+        self._on_cancel()
+
+
+@dataclass
+class FakeModel:
+    """Scores a conversation by the length of its last message, unless the test says otherwise."""
+
+    name: str
+    behave: Callable[[Sequence[Any]], Awaitable[list[float]]] | None = None
+    calls: list[Sequence[Any]] = field(default_factory=list)
+    cancelled: int = 0
+
+    @property
+    def handle(self) -> Any:
+        return SimpleNamespace(
+            score=SimpleNamespace(remote=self._remote),
+            describe=SimpleNamespace(remote=self._describe),
+        )
+
+    def _remote(self, items: Sequence[Any], *terms: Any) -> FakeResponse:
+        self.calls.append(items)
+        return FakeResponse(self._score(items), self._count_cancel)
+
+    def _describe(self) -> FakeResponse:
+        return FakeResponse(self._description(), self._count_cancel)
+
+    def _count_cancel(self) -> None:
+        self.cancelled += 1
+
+    async def _description(self) -> ModelDescription:
+        return ModelDescription("linear", "hub/fake", None, 4096)
+
+    async def _score(self, items: Sequence[Any]) -> ModelAnswer:
+        scores = await (self.behave or by_length)(items)
+        rewards = [Reward(score=score, model=self.name, tokens=1) for score in scores]
+        return ModelAnswer(rewards, len(items), len(items), 0.001, 0.002, 0.003)
+
+
+async def by_length(items: Sequence[Any]) -> list[float]:
+    return [float(len(item if isinstance(item, str) else item[-1]["content"])) for item in items]
+
+
+def raising(error: Exception) -> Callable[[Sequence[Any]], Awaitable[list[float]]]:
+    async def behave(items: Sequence[Any]) -> list[float]:
+        raise error
+
+    return behave
+
+
+async def never(items: Sequence[Any]) -> list[float]:
+    await asyncio.Event().wait()
+    return []
+
+
+def gateway(*models: FakeModel, **settings: Any) -> Gateway:
+    """A gateway in front of fake models."""
+    handles = {model.name: model.handle for model in models}
+    names = list(handles) or ["absent"]
+    return Gateway(RouterSettings(models=names, **settings), handles.__getitem__)
+
+
+@asynccontextmanager
+async def http(gateway: Gateway, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the gateway's HTTP app, without a network between."""
+    transport = httpx2.ASGITransport(
+        app=gateway.__serve_build_asgi_app__(), raise_app_exceptions=False
+    )
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://cluster", **options
+    ) as client:
+        yield client
+
+
+def conversation(response: str = "fine", prompt: str = "How are you?") -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
