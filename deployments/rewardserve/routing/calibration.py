@@ -150,23 +150,32 @@ def save_calibration(calibration: Calibration, folder: Path) -> Path:
     return path
 
 
-def load_calibrations(folder: Path, revisions: Mapping[str, str | None]) -> dict[str, Calibration]:
-    """Calibrations of the models in `revisions` that the folder holds, by model name.
+def load_calibrations(
+    folder: Path, models: Iterable[str], revisions: Mapping[str, str | None] | None = None
+) -> dict[str, Calibration]:
+    """Calibrations of the models that the folder holds, by model name.
 
-    Raises SettingsError when a file is not a calibration, or was made for another revision.
+    Raises SettingsError when a file is not a calibration of its model, or was made for another
+    revision than `revisions` pins for it. Rewards are checked against it once more when they come.
     """
-    paths = {model: folder / f"{model}.json" for model in revisions}
-    found = {model: _load(path) for model, path in paths.items() if path.is_file()}
-    for model, calibration in found.items():
-        calibration.check_revision(revisions[model])
+    paths = {model: folder / f"{model}.json" for model in models}
+    found = {model: _load(model, path) for model, path in paths.items() if path.is_file()}
+    for model in found.keys() & (revisions or {}).keys():
+        found[model].check_revision((revisions or {})[model])
     return found
 
 
-def _load(path: Path) -> Calibration:
+def _load(model: str, path: Path) -> Calibration:
     try:
-        return Calibration.model_validate_json(path.read_bytes())
+        calibration = Calibration.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise SettingsError(
             f"{path} is not a calibration: {error.error_count()} fields are wrong; "
             "run rewardserve calibrate again"
         ) from error
+    if calibration.model != model:
+        raise SettingsError(
+            f"{path} is the calibration of `{calibration.model}`, not of `{model}`; a file bears "
+            "the name of its model"
+        )
+    return calibration

@@ -66,8 +66,28 @@ class _Hearing:
 
 
 @dataclass(frozen=True, slots=True)
+class _Mixture:
+    """The numbers of one group, from the members that answered."""
+
+    scores: Array
+    """Normalized, [members, responses]."""
+    weights: Array
+    """[members], of sum 1."""
+    combined: Array
+    spreads: Array
+
+    def finite(self) -> bool:
+        return all(np.isfinite(part).all() for part in (self.scores, self.combined, self.spreads))
+
+
+@dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Several members in parallel, one reward from all of them."""
+    """Several members in parallel, one reward from all of them.
+
+    A reward's `attributes` are the members' normalized scores; where the score is their weighted
+    mean, its `weights` say by what, so that score = sum of weight * attribute. Its `uncertainty` is
+    the spread over members; what a member says of its own uncertainty stands in `members`.
+    """
 
     name: str
     members: tuple[Member, ...]
@@ -117,39 +137,39 @@ class Ensemble:
         )
 
     def _rewards(self, answers: Sequence[tuple[Member, list[Reward]]]) -> list[Reward]:
-        responses = len(answers[0][1])
-        if responses == 0:
+        if not answers[0][1]:
             return []
+        mixture = self._mixture(answers)
+        said = [
+            {member.name: rewards[index] for member, rewards in answers}
+            for index in range(len(mixture.combined))
+        ]
+        return [self._reward(members, mixture, index) for index, members in enumerate(said)]
+
+    def _mixture(self, answers: Sequence[tuple[Member, list[Reward]]]) -> _Mixture:
         members = [member for member, _ in answers]
         weights = np.array([member.weight for member in members], np.float64)
+        aggregate = make_aggregator(self.settings, [member.name for member in members])
         with np.errstate(all="ignore"):  # what overflows is not finite, and is refused below
             scores = np.stack([member.normalized(rewards) for member, rewards in answers])
-            aggregate = make_aggregator(self.settings, [member.name for member in members])
-            combined = aggregate(scores, weights)
-            spreads = spread(scores)
-        if not all(np.isfinite(part).all() for part in (scores, combined, spreads)):
+            mixture = _Mixture(scores, shares(weights), aggregate(scores, weights), spread(scores))
+        if not mixture.finite():
             raise NonFiniteScore("the members' scores are too large to be combined")
-        said = [{member.name: rewards[i] for member, rewards in answers} for i in range(responses)]
-        return [
-            self._reward(said[i], scores[:, i].tolist(), weights, float(combined[i])).model_copy(
-                update={"uncertainty": {"spread": float(spreads[i])}}
-            )
-            for i in range(responses)
-        ]
+        return mixture
 
-    def _reward(
-        self, said: dict[str, Reward], scores: list[float], weights: Array, score: float
-    ) -> Reward:
+    def _reward(self, said: dict[str, Reward], mixture: _Mixture, index: int) -> Reward:
+        scores, weights = mixture.scores[:, index].tolist(), mixture.weights.tolist()
         weighed = self.settings.aggregate == "mean"
         return Reward(
-            score=score,
+            score=float(mixture.combined[index]),
             model=self.name,
             tokens=tokens_of(said),
             truncated=any(reward.truncated for reward in said.values()),
             attributes=dict(zip(said, scores, strict=True)),
-            weights=dict(zip(said, shares(weights).tolist(), strict=True)) if weighed else None,
+            weights=dict(zip(said, weights, strict=True)) if weighed else None,
+            uncertainty={"spread": float(mixture.spreads[index])},
             members=said,
-            failed_members=[m.name for m in self.members if m.name not in said],
+            failed_members=[member.name for member in self.members if member.name not in said],
         )
 
 

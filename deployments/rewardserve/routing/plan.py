@@ -68,18 +68,18 @@ class Plan:
             return _ensemble(self, INLINE, settings)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            raise InvalidRequest(
-                f"the inline ensemble is wrong: {first['msg']}", "ensemble"
-            ) from None
+            place = ".".join(map(str, first["loc"]))[:100]
+            message = f"the inline ensemble is wrong: {place}: {first['msg'][:500]}"
+            raise InvalidRequest(message, "ensemble") from None
         except SettingsError as error:
-            raise InvalidRequest(error.message, "ensemble") from error
+            raise InvalidRequest(error.message[:1000], "ensemble") from error
 
     def _attribute(self, name: str) -> Route | None:
         owners = [model for model in self.models if name.startswith(f"{model}.")]
-        if not owners:
-            return None
-        owner = max(owners, key=len)
+        owner = max(owners, key=len, default="")
         attribute = name.removeprefix(f"{owner}.")
+        if not owner or not attribute:
+            return None
         return AttributeRoute(name, self.models[owner], one_attribute(attribute), attribute)
 
 
