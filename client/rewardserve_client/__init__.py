@@ -4,9 +4,9 @@ Everything public is named here, except for `testing`, `sampling`, `pairs` and `
 which are modules of their own. Neither torch nor ray is imported.
 """
 
-from ._async_client import AsyncRewardClient
-from ._client import RewardClient
-from ._errors import (
+from rewardserve_client._async_client import AsyncRewardClient
+from rewardserve_client._client import RewardClient
+from rewardserve_client._errors import (
     Busy,
     ConnectionFailed,
     ConversationTooLong,
@@ -24,10 +24,10 @@ from ._errors import (
     Unauthorized,
     UnknownModel,
 )
-from ._plan import ScoreOptions
-from ._results import Ranking, Rewards
-from ._settings import Timeout
-from ._types import Conversation, Message, Prompt, Reward, ServedModel
+from rewardserve_client._plan import ScoreOptions
+from rewardserve_client._results import Ranking, Rewards
+from rewardserve_client._settings import Timeout
+from rewardserve_client._types import Conversation, Message, Prompt, Reward, ServedModel
 
 __all__ = [
     "AsyncRewardClient",

@@ -6,11 +6,17 @@ from contextlib import closing
 from types import TracebackType
 from typing import Self, Unpack
 
-from ._base_client import BaseClient
-from ._in_order import in_order
-from ._plan import Part, ScoreOptions, candidates_request, conversation_request, parts
-from ._results import Ranking, Rewards
-from ._types import Conversation, Prompt, Reward, ServedModel
+from rewardserve_client._base_client import BaseClient
+from rewardserve_client._in_order import in_order
+from rewardserve_client._plan import (
+    Part,
+    ScoreOptions,
+    candidates_request,
+    conversation_request,
+    parts,
+)
+from rewardserve_client._results import Ranking, Rewards
+from rewardserve_client._types import Conversation, Prompt, Reward, ServedModel
 
 
 class AsyncRewardClient(BaseClient):

@@ -2,9 +2,9 @@
 
 from typing import Self
 
-from ._cluster import Cluster
-from ._handle import HandleAddress
-from ._settings import ClientSettings, Timeout, http_address
+from rewardserve_client._cluster import Cluster
+from rewardserve_client._handle import HandleAddress
+from rewardserve_client._settings import ClientSettings, Timeout, http_address
 
 
 class BaseClient:

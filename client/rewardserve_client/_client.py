@@ -6,13 +6,20 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Self, Unpack
 
-from ._background import BackgroundLoop
-from ._base_client import BaseClient
-from ._in_order import in_order
-from ._plan import Part, ScoreOptions, candidates_request, conversation_request, parts
-from ._results import Ranking, Rewards
-from ._settings import ClientSettings
-from ._types import Conversation, Prompt, Reward, ServedModel
+from rewardserve_client._async_client import AsyncRewardClient
+from rewardserve_client._background import BackgroundLoop
+from rewardserve_client._base_client import BaseClient
+from rewardserve_client._in_order import in_order
+from rewardserve_client._plan import (
+    Part,
+    ScoreOptions,
+    candidates_request,
+    conversation_request,
+    parts,
+)
+from rewardserve_client._results import Ranking, Rewards
+from rewardserve_client._settings import ClientSettings
+from rewardserve_client._types import Conversation, Prompt, Reward, ServedModel
 
 
 class RewardClient(BaseClient):
@@ -87,6 +94,10 @@ class RewardClient(BaseClient):
     def models(self) -> list[ServedModel]:
         """The models and routes that a call may name."""
         return self._loop.run(self._cluster.models()).data
+
+    def awaited(self) -> AsyncRewardClient:
+        """An awaited client of the same cluster, with the same settings."""
+        return AsyncRewardClient.from_settings(self._cluster.settings)
 
     def close(self) -> None:
         """Closes the connections; a later call opens new ones."""

@@ -7,12 +7,12 @@ pickled and forked.
 import asyncio
 from weakref import WeakKeyDictionary
 
-from ._errors import InvalidRequest, TooLarge
-from ._plan import Part
-from ._results import Rewards
-from ._session import Session
-from ._settings import ClientSettings
-from ._types import RewardsRequest, ServedModels
+from rewardserve_client._errors import InvalidRequest, TooLarge
+from rewardserve_client._plan import Part
+from rewardserve_client._results import Rewards
+from rewardserve_client._session import Session
+from rewardserve_client._settings import ClientSettings
+from rewardserve_client._types import RewardsRequest, ServedModels
 
 
 class Cluster:

@@ -9,8 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ._errors import TWINS, Busy, ConnectionFailed, RewardClientError, ServerFailed
-from ._types import RewardsRequest, RewardsResponse, ServedModels
+from rewardserve_client._errors import (
+    TWINS,
+    Busy,
+    ConnectionFailed,
+    RewardClientError,
+    ServerFailed,
+)
+from rewardserve_client._types import RewardsRequest, RewardsResponse, ServedModels
 
 _TWINS_BY_NAME: Final = {twin.__name__: (code, twin) for code, twin in TWINS.items()}
 

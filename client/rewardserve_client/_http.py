@@ -9,7 +9,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from ._errors import (
+from rewardserve_client._errors import (
     ConnectionFailed,
     InvalidRequest,
     InvalidResponse,
@@ -17,7 +17,13 @@ from ._errors import (
     from_code,
     from_status,
 )
-from ._types import ErrorBody, ErrorDetail, RewardsRequest, RewardsResponse, ServedModels
+from rewardserve_client._types import (
+    ErrorBody,
+    ErrorDetail,
+    RewardsRequest,
+    RewardsResponse,
+    ServedModels,
+)
 
 _PROBE_TIMEOUT_S: Final = 5.0
 """How long `GET /health` may take; a server that needs longer is not well."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ._errors import Busy
+from rewardserve_client._errors import Busy
 
 _FIRST: Final = 4
 _SLOWLY: Final = 8

@@ -9,9 +9,9 @@ from typing import Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from typing_extensions import TypedDict
 
-from ._errors import InvalidRequest, InvalidResponse, RewardClientError
-from ._results import Rewards
-from ._types import (
+from rewardserve_client._errors import InvalidRequest, InvalidResponse, RewardClientError
+from rewardserve_client._results import Rewards
+from rewardserve_client._types import (
     CandidatesInput,
     Conversation,
     ConversationInput,

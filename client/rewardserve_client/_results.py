@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from ._types import Reward
+from rewardserve_client._types import Reward
 
 if TYPE_CHECKING:
     import pandas as pd

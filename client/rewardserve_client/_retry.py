@@ -10,7 +10,7 @@ from typing import Final
 
 import stamina
 
-from ._errors import RewardClientError
+from rewardserve_client._errors import RewardClientError
 
 LONGEST_RETRY_AFTER_S: Final = 120.0
 """A server that asks for a longer wait is not waited for."""

@@ -8,14 +8,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ._errors import ConnectionFailed, DeadlineExceeded, RewardClientError, Stalled
-from ._outage import Outage
-from ._pace import Pace
-from ._plan import rewards_of
-from ._results import Rewards
-from ._retry import attempts
-from ._settings import ClientSettings
-from ._types import RewardsRequest, ServedModels
+from rewardserve_client._errors import (
+    ConnectionFailed,
+    DeadlineExceeded,
+    RewardClientError,
+    Stalled,
+)
+from rewardserve_client._outage import Outage
+from rewardserve_client._pace import Pace
+from rewardserve_client._plan import rewards_of
+from rewardserve_client._results import Rewards
+from rewardserve_client._retry import attempts
+from rewardserve_client._settings import ClientSettings
+from rewardserve_client._types import RewardsRequest, ServedModels
 
 _LONGEST_DEADLINE_S: Final = 3600.0
 """The longest deadline that the protocol knows."""

@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from ._http import HttpAddress
-from ._transport import Address
+from rewardserve_client._http import HttpAddress
+from rewardserve_client._transport import Address
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 

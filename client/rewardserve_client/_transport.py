@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from ._types import RewardsRequest, RewardsResponse, ServedModels
+from rewardserve_client._types import RewardsRequest, RewardsResponse, ServedModels
 
 
 class Transport(Protocol):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._types import Message, Prompt
+from rewardserve_client._types import Message, Prompt
 
 Pick = Literal["best_worst", "best_random", "all"]
 

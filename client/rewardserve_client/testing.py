@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ._async_client import AsyncRewardClient
-from ._client import RewardClient
-from ._errors import RewardClientError, UnknownModel
-from ._settings import ClientSettings
-from ._types import (
+from rewardserve_client._async_client import AsyncRewardClient
+from rewardserve_client._client import RewardClient
+from rewardserve_client._errors import RewardClientError, UnknownModel
+from rewardserve_client._settings import ClientSettings
+from rewardserve_client._types import (
     Conversation,
     Reward,
     RewardsItem,
