@@ -21,8 +21,6 @@ from rewardserve_client.sampling import (
     best,
     read_samples,
 )
-from rewardserve_client.sampling import (
-)
 from rewardserve_client.testing import FakeCluster
 
 PROMPTS = [f"prompt {index}" for index in range(20)]

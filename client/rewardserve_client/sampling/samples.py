@@ -69,7 +69,8 @@ class SampleFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.samples = _recovered(path) if path.exists() else []
+        path.touch()
+        self.samples = _recovered(path)
         self._prompts = {sample.index: sample.prompt for sample in self.samples}
 
     def has(self, index: int, prompt: Prompt) -> bool:
