@@ -44,7 +44,7 @@ _SHARED = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 6,
-    "max_position_embeddings": 512,
+    "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-5,
     "id2label": {"0": "LABEL_0"},
     "torch_dtype": "bfloat16",

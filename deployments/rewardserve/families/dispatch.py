@@ -10,7 +10,7 @@ from rewardserve.families.linear import LINEAR, REGRESSION, STARLING
 from rewardserve.families.mlp import MLP
 from rewardserve.families.qrm import QRM
 from rewardserve.families.token_logit import TOKEN_LOGIT
-from rewardserve.families.urm import URM
+from rewardserve.families.urm import URM, URM_FIXED
 from rewardserve.families.value_head import VALUE_HEAD
 
 FAMILIES: Final[tuple[Family, ...]] = (
@@ -23,6 +23,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ARMORM,
     QRM,
     URM,
+    URM_FIXED,
 )
 
 
@@ -32,14 +33,9 @@ def family_of(checkpoint: Checkpoint, registered: str | None = None) -> Family:
     Raises UnsafeCheckpoint when it needs code of its own, UnsupportedCheckpoint when no family
     knows it.
     """
-    family = next(
-        (
-            family
-            for family in FAMILIES
-            if family.matches(checkpoint) and (family.name == registered or not family.named_only)
-        ),
-        None,
-    )
+    matching = [family for family in FAMILIES if family.matches(checkpoint)]
+    named = [family for family in matching if family.name == registered]
+    family = next(iter(named or [family for family in matching if not family.named_only]), None)
     _refuse_remote_code(checkpoint, family)
     if family is None:
         raise UnsupportedCheckpoint(

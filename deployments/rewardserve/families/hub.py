@@ -10,8 +10,8 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from rewardserve.errors import CheckpointError, UnsafeCheckpoint
-from rewardserve.families.registry import find
+from rewardserve.errors import CheckpointError, UnsafeCheckpoint, UnsupportedCheckpoint
+from rewardserve.families.registry import UNDESCRIBED, find
 
 WANTED_FILES = ("*.safetensors", "*.json", "*.jinja")
 """Nothing else is fetched: no code, no pickles."""
@@ -30,15 +30,18 @@ def locate(source: str, revision: str | None) -> Place:
     """The folder of `source`; a hub id is fetched unless the cache has it.
 
     A hub id needs a revision: the caller's, or the registry's for a known model. HF_HUB_OFFLINE is
-    honoured. Raises UnsafeCheckpoint without a revision, CheckpointError when nothing is there.
+    honoured. Raises UnsafeCheckpoint without a revision, UnsupportedCheckpoint for a model that is
+    known not to work, CheckpointError when nothing is there.
     """
     folder = Path(source)
     if folder.is_dir():
         return Place(folder, None)
     if not _HUB_ID.fullmatch(source):
         raise CheckpointError(f"{source} is neither a folder nor a hub id such as owner/name")
-    entry = find(source)
-    revision = revision or (entry.revision if entry else None)
+    entry = find(source) or UNDESCRIBED
+    if entry.unsupported is not None:
+        raise UnsupportedCheckpoint(f"{source} is known and not supported: {entry.unsupported}")
+    revision = revision or entry.revision
     if revision is None:
         raise UnsafeCheckpoint(
             f"{source} has no pinned revision, so its weights could change unseen; "
