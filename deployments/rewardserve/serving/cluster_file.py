@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from rewardserve.errors import SettingsError
+from rewardserve.serving.router import plan_of
 from rewardserve.serving.router_settings import RouterSettings
 from rewardserve.settings import ModelSettings
 
@@ -76,7 +77,7 @@ def check_cluster(content: Any) -> ClusterFile:
             models[application.name] = arguments
         elif isinstance(arguments, RouterSettings):
             routers[application.name] = arguments
-            _check_models_exist(arguments, config, place)
+            _check_router(arguments, config, f"{place}.args")
     return ClusterFile(config, models, routers)
 
 
@@ -147,9 +148,14 @@ def _check_deployment_names(overrides: Any, deployment: str, place: str) -> None
             raise SettingsError(f"`{key}`: the only deployment here is {deployment}", param=key)
 
 
-def _check_models_exist(router: RouterSettings, config: ServeDeploySchema, place: str) -> None:
+def _check_router(router: RouterSettings, config: ServeDeploySchema, place: str) -> None:
     names = {application.name for application in config.applications}
     for index, model in enumerate(router.models):
         if model not in names:
-            key = f"{place}.args.models[{index}]"
+            key = f"{place}.models[{index}]"
             raise SettingsError(f"`{key}`: no application of this file is named {model}", param=key)
+    try:
+        plan_of(router)
+    except SettingsError as error:
+        key = f"{place}.{error.param or 'routes'}"
+        raise SettingsError(f"`{key}`: {error.message}", param=key) from None

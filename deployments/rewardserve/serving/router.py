@@ -146,5 +146,5 @@ def plan_of(settings: RouterSettings) -> Plan:
     """Every name that a request may ask for. Raises SettingsError naming the route."""
     models = settings.models
     folder = settings.calibration
-    calibrations = load_calibrations(Path(folder), dict.fromkeys(models)) if folder else {}
+    calibrations = load_calibrations(Path(folder), models) if folder else {}
     return resolve(settings.routes, models, calibrations)

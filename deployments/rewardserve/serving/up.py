@@ -34,10 +34,10 @@ def up(cluster: ClusterFile, announce: Announce, *, address: str | None = None) 
     """
     if address:
         ray.init(address=address, log_to_driver=False)
-        _deploy(cluster, announce)
+        deploy(cluster, announce)
         return
     with _stopped_by_signals() as stopped, own_ray(cluster):
-        _deploy(cluster, announce, stopped)
+        deploy(cluster, announce, stopped)
         stopped.wait()
         announce("stopping")
 
@@ -51,13 +51,17 @@ def own_ray(cluster: ClusterFile) -> Iterator[None]:
     try:
         yield
     finally:
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
 
 
-def _deploy(
+def deploy(
     cluster: ClusterFile, announce: Announce, stopped: threading.Event | None = None
 ) -> None:
+    """Deploy to the Ray this process is connected to; returns when everything runs.
+
+    Raises SettingsError when an application fails to deploy. `stopped` gives up waiting.
+    """
     options: dict[str, Any] = cluster.config.http_options.model_dump()
     client = serve_start(http_options=options, proxy_location=cluster.config.proxy_location)
     # The way of `serve deploy`: applications whose settings are unchanged keep running.

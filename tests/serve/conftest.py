@@ -1,0 +1,72 @@
+"""One served cluster for all tests that need one: two zoo models behind a router."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewardserve.serving.cluster_file import check_cluster
+
+MODELS = ("skywork-llama-8b", "armorm")
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where the cluster answers, and the file it was deployed from."""
+
+    url: str
+    file: dict[str, Any]
+    zoo: Path
+
+
+@pytest.fixture(scope="session")
+def served(zoo: Path, ray_cluster: None) -> Served:
+    """The Ray cluster of the session ends it, too."""
+    from rewardserve.serving.up import deploy  # noqa: PLC0415
+
+    port = free_port()
+    file = cluster_of(zoo, port)
+    deploy(check_cluster(file), announce=lambda line: None)
+    return Served(f"http://127.0.0.1:{port}", file, zoo)
+
+
+def cluster_of(zoo: Path, port: int) -> dict[str, Any]:
+    models = [
+        {
+            "name": name,
+            "route_prefix": None,
+            "import_path": "rewardserve.app:model",
+            "args": {
+                "source": str(zoo / name),
+                "cpus": 0.1,
+                "max_tokens": 512,
+                "replicas": {"min": 2, "max": 2} if name == "armorm" else {"min": 1, "max": 1},
+            },
+        }
+        for name in MODELS
+    ]
+    members = dict.fromkeys(MODELS, 1.0)
+    router = {
+        "name": "router",
+        "route_prefix": "/",
+        "import_path": "rewardserve.app:router",
+        "args": {
+            "models": list(MODELS),
+            "routes": {"default": {"ensemble": {"members": members, "normalize": "none"}}},
+            "replicas": 1,
+            "cpus": 0.1,
+        },
+    }
+    return {
+        "http_options": {"host": "127.0.0.1", "port": port},
+        "applications": [*models, router],
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
