@@ -1,0 +1,128 @@
+"""`rewardserve routes`: a corpus scored once, and every configured route tried on it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rewardserve.batch.columns import parse_overrides
+from rewardserve.batch.lab.calibrate_command import calibrations_of
+from rewardserve.batch.lab.route_lab import RouteLab
+from rewardserve.batch.lab.scored_rows import scored_batches
+from rewardserve.batch.lab.scoring import Scored, score_corpus
+from rewardserve.batch.models import resolve_models
+from rewardserve.batch.score_command import ray_cluster
+from rewardserve.batch.settings import BulkSettings
+from rewardserve.batch.stage import Load, load_model_scorer
+from rewardserve.batch.tally import ALL
+from rewardserve.route_settings import RouteSettings
+from rewardserve.routing.calibration import load_calibrations
+from rewardserve.routing.plan import Plan, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesOptions:
+    """The options of the command, and what a router's settings say."""
+
+    inputs: Sequence[str]
+    scores: Path
+    """Folder that keeps the models' scores, so that routes can be changed and tried again."""
+    models: Sequence[str]
+    routes: Mapping[str, RouteSettings]
+    config: Path | None = None
+    """The cluster.yaml in which the models are named."""
+    calibration: Path | None = None
+    """Left out, routes are calibrated on the corpus itself."""
+    model_settings: Mapping[str, Any] = field(default_factory=dict)
+    columns: str | None = None
+    truncate: bool = False
+
+    def bulk_settings(self) -> BulkSettings:
+        """Raises SettingsError."""
+        return BulkSettings(
+            models=resolve_models(",".join(self.models), self.config, self.model_settings),
+            columns=parse_overrides(self.columns),
+            truncate=self.truncate,
+        )
+
+
+def try_routes(options: RoutesOptions, load: Load = load_model_scorer) -> dict[str, Any]:
+    """What every model and route makes of the corpus: accuracy, agreement, spread and cost.
+
+    Raises RewardServeError's kinds.
+    """
+    settings = options.bulk_settings()
+    with ray_cluster():
+        scored = score_corpus(options.inputs, options.scores, settings, load)
+    sources = {model.name: model.settings.source for model in settings.models}
+    plan = _plan(options, scored, sources)
+    return asyncio.run(_tried(plan, scored)) | {"rows": scored.corpus.manifest["rows"]}
+
+
+def _plan(options: RoutesOptions, scored: Scored, sources: Mapping[str, str]) -> Plan:
+    if options.calibration:
+        known = load_calibrations(options.calibration, sources, scored.revisions)
+    else:
+        known = calibrations_of(scored, sources)
+    return resolve(options.routes, list(sources), known)
+
+
+async def _tried(plan: Plan, scored: Scored) -> dict[str, Any]:
+    lab = RouteLab(plan, scored.corpus.shape, scored.corpus.roles)
+    for batch in scored_batches(scored.corpus, scored.revisions):
+        await lab.add(batch)
+    measured: Counter[str] = Counter()
+    for counts in scored.corpus.computed_tokens():
+        measured.update(counts)
+    return lab.report(measured)
+
+
+def show_routes(report: Mapping[str, Any], console: Console) -> None:
+    """The report as tables: accuracy by subset and cost, agreement, and what cascades save."""
+    console.print(_overview(report))
+    console.print(_agreement("Kendall's tau within prompts", report["kendall_tau"]))
+    for name, strong in report["cascades"].items():
+        same = report["same_best"][name].get(strong)
+        spent = report["names"][name]["computed_tokens"]
+        alone = report["names"].get(strong, {}).get("computed_tokens")
+        if same is not None and alone:
+            console.print(
+                f"{name}: same best response as {strong} alone for {same:.1%} of prompts, "
+                f"for {spent / alone:.1%} of its computed tokens",
+                highlight=False,
+            )
+
+
+def _overview(report: Mapping[str, Any]) -> Table:
+    names = report["names"]
+    subsets = sorted({subset for shown in names.values() for subset in shown["accuracy"]} - {ALL})
+    table = Table(title=f"routes on {report['rows']:,} rows", title_justify="left")
+    table.add_column("")
+    for heading in (ALL, *subsets, "mean spread", "computed tokens", "errors"):
+        table.add_column(heading, justify="right")
+    for name, shown in names.items():
+        rates = [shown["accuracy"].get(subset) for subset in (ALL, *subsets)]
+        spread = shown["mean_spread"]
+        table.add_row(
+            name,
+            *("" if rate is None else f"{rate['accuracy']:.1%}" for rate in rates),
+            "" if spread is None else f"{spread:.3f}",
+            f"{shown['computed_tokens']:,}",
+            f"{sum(shown['errors'].values()):,}",
+        )
+    return table
+
+
+def _agreement(title: str, rates: Mapping[str, Mapping[str, float | None]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in rates:
+        table.add_column(name, justify="right")
+    for name, row in rates.items():
+        table.add_row(name, *("" if rate is None else f"{rate:.2f}" for rate in row.values()))
+    return table

@@ -1,0 +1,71 @@
+"""Has a corpus scored by several models, in a folder that the same experiment finds again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from rewardserve.batch.job import open_run, score_missing
+from rewardserve.batch.manifest import describe_run, fingerprint
+from rewardserve.batch.output import ScoredCorpus, open_scored
+from rewardserve.batch.plan import plan_corpus
+from rewardserve.batch.settings import BulkModel, BulkSettings
+from rewardserve.batch.stage import Load, load_model_scorer
+from rewardserve.errors import SettingsError
+from rewardserve.families.registry import find
+
+COMMIT_DIGITS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A corpus scored by models whose revisions are known."""
+
+    corpus: ScoredCorpus
+    revisions: dict[str, str | None]
+    data: str
+    """Fingerprint of the input files and of how their rows were read."""
+
+
+def score_corpus(
+    inputs: Sequence[str], folder: Path, settings: BulkSettings, load: Load = load_model_scorer
+) -> Scored:
+    """Scores what is missing under `folder` and opens it all. Ray must be initialised.
+
+    Every corpus and set of models has a folder of its own inside, named by its fingerprint. Raises
+    SettingsError for a model whose revision is not pinned, and DataError and its kinds.
+    """
+    revisions = {model.name: pinned_revision(model) for model in settings.models}
+    manifest = describe_run(plan_corpus(inputs, settings), settings)
+    read = {key: manifest[key] for key in ("shape", "roles", "prompt_source", "inputs", "truncate")}
+    out = str(folder / fingerprint(manifest)[:16])
+    console = Console(stderr=True)
+    with (
+        open_run(inputs, out, settings) as run,
+        Progress(console=console, disable=not console.is_terminal) as progress,
+    ):
+        bar = progress.add_task("scoring", total=sum(unit.rows for unit in run.missing))
+        for unit in score_missing(run, load=load):
+            progress.advance(bar, unit.rows)
+    return Scored(open_scored(out), revisions, fingerprint(read))
+
+
+def pinned_revision(model: BulkModel) -> str | None:
+    """The commit that the model's rewards will name; None for a local folder.
+
+    Raises SettingsError for a hub id that follows a branch.
+    """
+    settings = model.settings
+    if Path(settings.source).is_dir():
+        return None
+    entry = find(settings.source)
+    revision = settings.revision or (entry.revision if entry else None)
+    if revision is None or len(revision) != COMMIT_DIGITS:
+        raise SettingsError(
+            f"`{model.name}` has no pinned commit, so that what is learnt of it could be used for "
+            "another revision; write source@<commit>, or pin it in cluster.yaml",
+            "revision",
+        )
+    return revision
