@@ -56,7 +56,7 @@ def empty_backbone(config: Mapping[str, Any]) -> PreTrainedModel:
     Raises UnsupportedCheckpoint for a model type without a native backbone or a config that its
     class refuses.
     """
-    model_type = config.get("model_type")
+    model_type = str(config.get("model_type"))
     if model_type not in BACKBONES:
         raise UnsupportedCheckpoint(
             f"config.json: model_type is not one of {', '.join(sorted(BACKBONES))}"

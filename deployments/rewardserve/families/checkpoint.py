@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from rewardserve.errors import CheckpointError, UnsafeCheckpoint, UnsupportedCheckpoint
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+FLOATING = {"F32", "F16", "BF16"}
 REQUIRED_INTEGERS = (
     "hidden_size",
     "num_attention_heads",
@@ -22,16 +23,19 @@ REQUIRED_INTEGERS = (
     "max_position_embeddings",
     "vocab_size",
 )
+MAX_DIMENSION = 1_000_000
+"""No published model has a width, a vocabulary or a count of heads beyond it."""
 MAX_JSON_BYTES = 64_000_000
 """Far above any tokenizer.json; a larger file is not metadata."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorHeader:
-    """Where a tensor is stored, and its shape."""
+    """Where a tensor is stored, and its shape and dtype."""
 
     file: Path
     shape: tuple[int, ...]
+    is_floating: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     _refuse_escaping_links(folder)
     config = read_json(folder / "config.json")
     _check_config(folder, config)
-    return Checkpoint(folder, config, dict(_tensor_headers(folder)))
+    tensors = dict(_tensor_headers(folder))
+    _check_sizes(folder, config, len(tensors))
+    return Checkpoint(folder, config, tensors)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -105,19 +111,37 @@ def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
             raise UnsupportedCheckpoint(f"{path}: {key} must be a positive integer")
 
 
+def _check_sizes(folder: Path, config: Mapping[str, Any], tensors: int) -> None:
+    """A config cannot ask for more memory or layers than its weights could fill."""
+    for key, value in config.items():
+        if not isinstance(value, int) or "position" in key:
+            continue
+        counts_layers = key.endswith(("layers", "n_hidden"))
+        counts_width = key.endswith(("_size", "_dim", "heads", "neurons", "quantiles"))
+        limit = tensors if counts_layers else MAX_DIMENSION
+        if (counts_layers or counts_width) and value > limit:
+            raise UnsupportedCheckpoint(
+                f"{folder}/config.json: {key} is over {limit}, more than the weights can hold"
+            )
+
+
 def _tensor_headers(folder: Path) -> Iterator[tuple[str, TensorHeader]]:
     seen: set[str] = set()
     for file in weight_files(folder):
         try:
             with safe_open(file, framework="pt") as weights:
-                shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+                headers = {name: _header(file, weights.get_slice(name)) for name in weights.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file} is not a readable safetensors file: {error}") from error
-        for name, shape in shapes.items():
+        for name, header in headers.items():
             if name in seen:
                 raise CheckpointError(f"{file}: tensor {name} is stored twice")
             seen.add(name)
-            yield name, TensorHeader(file, tuple(shape))
+            yield name, header
+
+
+def _header(file: Path, stored: Any) -> TensorHeader:
+    return TensorHeader(file, tuple(stored.get_shape()), stored.get_dtype() in FLOATING)
 
 
 def weight_files(folder: Path) -> list[Path]:

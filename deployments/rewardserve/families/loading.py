@@ -15,7 +15,6 @@ from rewardserve.errors import (
     SettingsError,
     UnsafeCheckpoint,
     UnsupportedCheckpoint,
-    WeightsMismatch,
 )
 from rewardserve.families.backbone import empty_backbone
 from rewardserve.families.base import Family, Head
@@ -23,7 +22,8 @@ from rewardserve.families.checkpoint import Checkpoint, read_checkpoint, read_js
 from rewardserve.families.dispatch import family_of
 from rewardserve.families.hub import locate
 from rewardserve.families.registry import described
-from rewardserve.families.text import TextPolicy
+from rewardserve.families.template_trial import refuse_costly_template
+from rewardserve.families.text import TextPolicy, template_source
 from rewardserve.families.weights import load_weights
 from rewardserve.settings import Dtype
 
@@ -72,6 +72,9 @@ def load_model(
     entry = described(source, place.folder)
     family = family_of(checkpoint, entry.family)
     tokenizer = read_tokenizer(place.folder)
+    refuse_costly_template(
+        template_source(tokenizer, entry.text), tuple(tokenizer.special_tokens_map.items())
+    )
     text = TextPolicy(tokenizer, entry.text, checkpoint.config["vocab_size"])
     backbone, head = _empty_model(checkpoint, family)
     head.bind(tokenizer)
@@ -115,14 +118,13 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def _empty_model(checkpoint: Checkpoint, family: Family) -> tuple[PreTrainedModel, Head]:
-    layers = checkpoint.config["num_hidden_layers"]
-    if layers > len(checkpoint.tensors):
-        raise WeightsMismatch(
-            f"{checkpoint.folder}: config.json has {layers} layers, "
-            f"the weights only {len(checkpoint.tensors)} tensors"
-        )
-    with init_empty_weights(include_buffers=False):
-        head = family.build_head(checkpoint.config)
+    try:
+        with init_empty_weights(include_buffers=False):
+            head = family.build_head(checkpoint.config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UnsupportedCheckpoint(
+            f"{checkpoint.folder}/config.json: no {family.name} head can be built from it: {error}"
+        ) from error
     return empty_backbone(checkpoint.config), head.eval()
 
 

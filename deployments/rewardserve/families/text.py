@@ -53,7 +53,7 @@ class TextPolicy:
         self._bos_id: int | None = tokenizer.bos_token_id
         self._end: tuple[int, ...] = (tokenizer.eos_token_id,) if spec.eos else ()
         self._template = ChatTemplate(
-            _template_source(tokenizer, spec), tokenizer.special_tokens_map, spec.date
+            template_source(tokenizer, spec), tokenizer.special_tokens_map, spec.date
         )
         turn = self._template.turn
         self._marks = TurnMarks(
@@ -157,7 +157,8 @@ def _holds_integers(item: object) -> TypeGuard[Sequence[int]]:
     )
 
 
-def _template_source(tokenizer: "PreTrainedTokenizerBase", spec: TextSpec) -> str:
+def template_source(tokenizer: "PreTrainedTokenizerBase", spec: TextSpec) -> str:
+    """The spec's template, else the checkpoint's; raises UnsupportedCheckpoint without either."""
     if spec.chat_template is not None:
         return spec.chat_template
     try:

@@ -97,6 +97,15 @@ def _check(
                 if key in found and found[key] != tuple(tensor.shape)
             ),
         ),
+        *_listed(
+            "of another kind of number",
+            (
+                key
+                for key, tensor in expected.items()
+                if key in found
+                and checkpoint.tensors[key].is_floating != tensor.is_floating_point()
+            ),
+        ),
     ]
     if problems:
         raise WeightsMismatch(f"{checkpoint.folder}: {'; '.join(problems)}")
