@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import closing
+from itertools import chain
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -13,11 +15,12 @@ from rewardserve_client._in_order import in_order
 from rewardserve_client._plan import (
     Part,
     ScoreOptions,
-    candidates_request,
-    conversation_request,
+    candidates_inputs,
+    conversation_inputs,
     parts,
+    request_for,
 )
-from rewardserve_client._results import Ranking, Rewards
+from rewardserve_client._results import Ranking, Rewards, regrouped
 from rewardserve_client._settings import ClientSettings
 from rewardserve_client._types import Conversation, Prompt, Reward, ServedModel
 
@@ -40,7 +43,7 @@ class RewardClient(BaseClient):
 
     def score(self, messages: Conversation, **options: Unpack[ScoreOptions]) -> Reward:
         """The reward of one conversation; its last turn is the response."""
-        request = conversation_request(messages, options)
+        request = request_for(conversation_inputs([messages]), options)
         return self._loop.run(self._cluster.rewards(request))[0]
 
     def score_many(
@@ -69,21 +72,29 @@ class RewardClient(BaseClient):
 
         The input is read in the caller's thread. Leaving the loop early cancels what is under way.
         """
-
-        def start(part: Part) -> Future[Rewards]:
-            return self._loop.start(self._cluster.rewards_in_stream(part, stall_s))
-
-        async def finished(answer: Future[Rewards]) -> Rewards:
-            return await self._cluster.finished(asyncio.wrap_future(answer), stall_s)
-
-        for answer in in_order(parts(conversations, options), start, self._cluster.ahead):
-            yield from self._loop.run(finished(answer))
+        for rewards in self._stream(parts(conversation_inputs(conversations), options), stall_s):
+            yield from rewards
 
     def score_responses(
         self, prompt: Prompt, responses: Sequence[str], **options: Unpack[ScoreOptions]
     ) -> Rewards:
         """The rewards of responses to one prompt, in their order."""
-        return self._loop.run(self._cluster.rewards(candidates_request(prompt, responses, options)))
+        request = request_for(candidates_inputs([(prompt, responses)]), options)
+        return self._loop.run(self._cluster.rewards(request))
+
+    def score_groups(
+        self,
+        groups: Sequence[tuple[Prompt, Sequence[str]]],
+        *,
+        stall_s: float = 600.0,
+        **options: Unpack[ScoreOptions],
+    ) -> list[Rewards]:
+        """The rewards of many prompts' responses, one list per prompt, as `score_many` sends them.
+
+        The responses to one prompt are always sent together.
+        """
+        streamed = self._stream(parts(candidates_inputs(groups), options), stall_s)
+        return regrouped(chain.from_iterable(streamed), groups)
 
     def best_of_n(
         self, prompt: Prompt, responses: Sequence[str], **options: Unpack[ScoreOptions]
@@ -102,6 +113,19 @@ class RewardClient(BaseClient):
     def close(self) -> None:
         """Closes the connections; a later call opens new ones."""
         self._loop.close(self._cluster.aclose)
+
+    def _stream(self, work: Iterable[Part], stall_s: float) -> Iterator[Rewards]:
+        """The rewards of each part, in order, running a bounded number of parts ahead."""
+
+        def start(part: Part) -> Future[Rewards]:
+            return self._loop.start(self._cluster.rewards_in_stream(part, stall_s))
+
+        async def finished(answer: Future[Rewards]) -> Rewards:
+            return await self._cluster.finished(asyncio.wrap_future(answer), stall_s)
+
+        with closing(in_order(work, start, self._cluster.ahead)) as answers:
+            for answer in answers:
+                yield self._loop.run(finished(answer))
 
     def __enter__(self) -> Self:
         return self

@@ -17,9 +17,9 @@ from rewardserve_client._types import (
     ConversationInput,
     Priority,
     Prompt,
+    RewardInput,
     RewardsRequest,
     RewardsResponse,
-    as_conversations,
 )
 
 CONVERSATIONS_PER_REQUEST: Final = 64
@@ -43,14 +43,14 @@ class ScoreOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Part:
-    """Some consecutive conversations of a larger input, as one request."""
+    """Some consecutive inputs out of many, as one request."""
 
     request: RewardsRequest
     first: int
-    """The place of its first conversation in the whole input."""
+    """The place of its first input among all."""
 
     def halves(self) -> "tuple[Part, Part]":
-        """The same conversations in two requests."""
+        """The same inputs in two requests."""
         inputs = self.request.inputs
         middle = len(inputs) // 2
         front = self.request.model_copy(update={"inputs": inputs[:middle]})
@@ -58,7 +58,7 @@ class Part:
         return Part(front, self.first), Part(back, self.first + middle)
 
     def placed(self, error: RewardClientError) -> RewardClientError:
-        """`error` about this request, with places counted in the whole input."""
+        """`error` about this request, with places counted among all inputs."""
         message, param, *rest = error.args
         return type(error)(self._shifted(message), param and self._shifted(param), *rest)
 
@@ -69,39 +69,42 @@ class Part:
         return re.sub(r"inputs\[(\d+)\]", shift, text)
 
 
-def parts(conversations: Iterable[Conversation], options: ScoreOptions) -> Iterator[Part]:
-    """Requests for finished conversations, in order; reads the input only as far as needed.
+def conversation_inputs(conversations: Iterable[Conversation]) -> Iterator[RewardInput]:
+    """Each finished conversation as an input.
 
-    Raises `InvalidRequest`, naming the conversation by its place in the input.
+    Raises `InvalidRequest`, naming the conversation by its place.
     """
-    first = 0
-    for chunk in _chunks(conversations):
-        inputs = [
-            _checked(ConversationInput, f"inputs[{index}]", messages=conversation)
-            for index, conversation in enumerate(chunk, first)
-        ]
-        yield Part(_checked(RewardsRequest, "", inputs=inputs, **options), first)
-        first += len(chunk)
+    for index, conversation in enumerate(conversations):
+        yield _checked(ConversationInput, f"inputs[{index}]", messages=conversation)
 
 
-def conversation_request(conversation: Conversation, options: ScoreOptions) -> RewardsRequest:
-    """The request for one finished conversation."""
-    (part,) = parts([conversation], options)
-    return part.request
+def candidates_inputs(groups: Iterable[tuple[Prompt, Sequence[str]]]) -> Iterator[RewardInput]:
+    """Each prompt with its responses as an input.
+
+    Raises `InvalidRequest`, naming the group by its place, also if it has no responses.
+    """
+    for index, (prompt, responses) in enumerate(groups):
+        place = f"inputs[{index}]"
+        if not responses:
+            raise InvalidRequest(f"{place}: there is no response to score", f"{place}.responses")
+        yield _checked(CandidatesInput, place, prompt=prompt, responses=list(responses))
 
 
-def candidates_request(
-    prompt: Prompt, responses: Sequence[str], options: ScoreOptions
-) -> RewardsRequest:
-    """The request for all responses to one prompt.
+def request_for(inputs: Iterable[RewardInput], options: ScoreOptions) -> RewardsRequest:
+    """One request for all of `inputs`."""
+    return _checked(RewardsRequest, "", inputs=list(inputs), **options)
 
-    They stay in one request, however many: routes that compare the candidates of a prompt must
+
+def parts(inputs: Iterable[RewardInput], options: ScoreOptions) -> Iterator[Part]:
+    """Requests for `inputs`, in order; reads them only as far as needed.
+
+    The responses to one prompt stay in one request, however many: routes that compare them must
     see all of them.
     """
-    if not responses:
-        raise InvalidRequest("responses is empty; give at least one", param="responses")
-    candidates = _checked(CandidatesInput, "inputs[0]", prompt=prompt, responses=list(responses))
-    return _checked(RewardsRequest, "", inputs=[candidates], **options)
+    first = 0
+    for chunk in _chunks(inputs):
+        yield Part(request_for(chunk, options), first)
+        first += len(chunk)
 
 
 def rewards_of(response: RewardsResponse, request: RewardsRequest) -> Rewards:
@@ -116,7 +119,7 @@ def rewards_of(response: RewardsResponse, request: RewardsRequest) -> Rewards:
         )
     rewards = Rewards()
     for item, sent in zip(response.data, request.inputs, strict=True):
-        expected = len(as_conversations(sent))
+        expected = _conversations(sent)
         if len(item.rewards) != expected:
             raise InvalidResponse(
                 f"input {item.index} stands for {expected} conversations and the answer has "
@@ -128,27 +131,31 @@ def rewards_of(response: RewardsResponse, request: RewardsRequest) -> Rewards:
     return rewards
 
 
-def _chunks(conversations: Iterable[Conversation]) -> Iterator[list[Conversation]]:
-    """Consecutive conversations, as many as one request should carry."""
-    chunk: list[Conversation] = []
-    chars = 0
-    for conversation in conversations:
-        length = _chars(conversation)
-        full = len(chunk) == CONVERSATIONS_PER_REQUEST or chars + length > CHARS_PER_REQUEST
-        if chunk and full:
+def _chunks(inputs: Iterable[RewardInput]) -> Iterator[list[RewardInput]]:
+    """Consecutive inputs, as many as one request should carry."""
+    chunk: list[RewardInput] = []
+    conversations = chars = 0
+    for each in inputs:
+        conversations += _conversations(each)
+        chars += _chars(each)
+        if chunk and (conversations > CONVERSATIONS_PER_REQUEST or chars > CHARS_PER_REQUEST):
             yield chunk
-            chunk, chars = [], 0
-        chunk.append(conversation)
-        chars += length
+            chunk, conversations, chars = [], _conversations(each), _chars(each)
+        chunk.append(each)
     if chunk:
         yield chunk
 
 
-def _chars(conversation: Conversation) -> int:
-    try:
-        return sum(len(message["content"]) for message in conversation)
-    except (KeyError, TypeError):
-        return 0  # not a conversation: refused, with its index, when its request is made
+def _conversations(each: RewardInput) -> int:
+    return len(each.responses) if isinstance(each, CandidatesInput) else 1
+
+
+def _chars(each: RewardInput) -> int:
+    if isinstance(each, CandidatesInput):
+        prompt = each.prompt
+        turns = [prompt] if isinstance(prompt, str) else [turn["content"] for turn in prompt]
+        return sum(map(len, turns)) + sum(map(len, each.responses))
+    return sum(len(message["content"]) for message in each.messages)
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -3,9 +3,10 @@
 Both print well in a notebook and turn into dicts and, where pandas is installed, data frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from rewardserve_client._types import Reward
@@ -37,6 +38,14 @@ class Rewards(list[Reward]):
         import pandas as pd  # noqa: PLC0415 - optional
 
         return pd.json_normalize(self.to_dicts())
+
+
+def regrouped(
+    rewards: Iterable[Reward], groups: Sequence[tuple[object, Sequence[str]]]
+) -> list[Rewards]:
+    """`rewards` cut into one list per group of responses, in their order."""
+    remaining = iter(rewards)
+    return [Rewards(islice(remaining, len(responses))) for _, responses in groups]
 
 
 @dataclass(frozen=True)

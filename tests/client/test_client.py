@@ -87,6 +87,13 @@ def test_responses_are_ranked(client: RewardClient) -> None:
     assert ranking.rewards.scores == [2, 7, 5, 7]
 
 
+def test_many_prompts_come_back_as_one_list_each(client: RewardClient) -> None:
+    groups = [(f"Count to {n}.", [str(i) for i in range(n)]) for n in range(1, 40)]
+    assert [rewards.scores for rewards in client.score_groups(groups)] == [
+        [float(i) for i in range(n)] for n in range(1, 40)
+    ]
+
+
 def test_models_are_listed(client: RewardClient) -> None:
     assert [model.id for model in client.models()] == ["default", "armorm"]
 
@@ -282,6 +289,8 @@ async def test_the_awaited_client_does_the_same(cluster: FakeCluster) -> None:
         assert (await client.score(conversation("3"))).score == 3
         assert (await client.score_many(numbered(300))).scores == [float(n) for n in range(300)]
         assert (await client.score_responses("Count.", ["1", "2"])).scores == [1, 2]
+        groups = [("Count.", ["1"]), ("On.", ["2", "3"])]
+        assert [r.scores for r in await client.score_groups(groups)] == [[1], [2, 3]]
         assert (await client.best_of_n("Count.", ["1", "2"])).best == "2"
         assert len(await client.models()) == 2
         streamed = [reward.score async for reward in client.score_stream(numbered(130))]

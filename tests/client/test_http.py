@@ -10,7 +10,7 @@ import pytest
 
 import rewardserve_client as api
 from rewardserve_client._http import HttpAddress, HttpTransport
-from rewardserve_client._plan import conversation_request
+from rewardserve_client._plan import conversation_inputs, request_for
 from rewardserve_client._types import RewardsRequest
 from rewardserve_client.testing import FakeCluster
 
@@ -25,7 +25,7 @@ def transport(handler: Handler) -> HttpTransport:
 
 
 def request() -> RewardsRequest:
-    return conversation_request(conversation("Hello."), {"model": "armorm"})
+    return request_for(conversation_inputs([conversation("Hello.")]), {"model": "armorm"})
 
 
 def answering(status: int, headers: dict[str, str] | None = None, **body: Any) -> Handler:
@@ -109,7 +109,7 @@ async def test_every_transport_error_of_the_http_library_becomes_one_of_ours(
 
 
 async def test_text_that_is_not_unicode_is_refused_before_it_is_sent() -> None:
-    broken = conversation_request(conversation("\ud800"), {})
+    broken = request_for(conversation_inputs([conversation("\ud800")]), {})
     with pytest.raises(api.InvalidRequest, match="lone surrogate"):
         await transport(answering(500)).rewards(broken)
 

@@ -12,7 +12,8 @@ from rewardserve_client import InvalidRequest, InvalidResponse, Reward
 from rewardserve_client._plan import (
     CHARS_PER_REQUEST,
     CONVERSATIONS_PER_REQUEST,
-    candidates_request,
+    candidates_inputs,
+    conversation_inputs,
     parts,
     rewards_of,
 )
@@ -31,14 +32,14 @@ def answer(*groups: list[float], indices: list[int] | None = None) -> RewardsRes
 
 
 def one_request(*responses: str) -> RewardsRequest:
-    (part,) = parts([conversation(text) for text in responses], {})
+    (part,) = parts(conversation_inputs([conversation(text) for text in responses]), {})
     return part.request
 
 
 @given(st.lists(st.integers(0, CHARS_PER_REQUEST // 2), max_size=300))
 def test_splitting_keeps_every_conversation_in_order_and_requests_small(sizes: list[int]) -> None:
     sent = [conversation("x" * size, prompt=str(index)) for index, size in enumerate(sizes)]
-    requests = [part.request for part in parts(sent, {})]
+    requests = [part.request for part in parts(conversation_inputs(sent), {})]
     assert [each for r in requests for i in r.inputs for each in as_conversations(i)] == sent
     for request in requests:
         chars = sum(len(m["content"]) for i in request.inputs for m in as_conversations(i)[0])
@@ -49,15 +50,17 @@ def test_splitting_keeps_every_conversation_in_order_and_requests_small(sizes: l
 def test_input_of_any_length_is_read_one_request_at_a_time() -> None:
     taken = count()
     endless = (conversation("x", prompt=str(next(taken))) for _ in count())
-    next(parts(endless, {}))
+    next(parts(conversation_inputs(endless), {}))
     assert next(taken) <= CONVERSATIONS_PER_REQUEST + 1
 
 
 def test_all_candidates_of_a_prompt_stay_in_one_request() -> None:
-    request = candidates_request("Why?", [str(n) for n in range(1000)], {"model": "borda"})
-    assert len(request.inputs) == 1
-    assert len(as_conversations(request.inputs[0])) == 1000
-    assert request.model == "borda"
+    groups = [("Why?", [str(n) for n in range(many)]) for many in (1000, 30, 30, 30)]
+    planned = list(parts(candidates_inputs(groups), {"model": "borda"}))
+    assert [len(part.request.inputs) for part in planned] == [1, 2, 1]
+    assert [part.first for part in planned] == [0, 1, 3]
+    assert all(part.request.model == "borda" for part in planned)
+    assert len(as_conversations(planned[0].request.inputs[0])) == 1000
 
 
 BROKEN: list[Any] = ["text", [{"role": "user"}], [{"role": "user", "content": 5}], None]
@@ -67,14 +70,14 @@ BROKEN: list[Any] = ["text", [{"role": "user"}], [{"role": "user", "content": 5}
 def test_what_is_not_a_conversation_is_named_by_its_place_and_not_repeated(broken: Any) -> None:
     many = [conversation("fine")] * 70 + [broken]
     with pytest.raises(InvalidRequest, match=r"inputs\[70\]") as caught:
-        list(parts(many, {}))
+        list(conversation_inputs(many))
     assert caught.value.param is not None
     assert caught.value.param.startswith("inputs[70].messages")
 
 
 def test_nothing_to_rank_is_an_error() -> None:
-    with pytest.raises(InvalidRequest, match="responses is empty"):
-        candidates_request("Why?", [], {})
+    with pytest.raises(InvalidRequest, match=r"inputs\[1\]: there is no response"):
+        list(candidates_inputs([("Why?", ["Because."]), ("How?", [])]))
 
 
 def test_rewards_come_back_flat_in_the_order_sent() -> None:
