@@ -115,6 +115,19 @@ def test_an_empty_queue_takes_a_call_larger_than_its_bound() -> None:
     assert waiting_room.tokens == 300
 
 
+def test_what_must_be_alone_shares_its_pack_with_nobody() -> None:
+    suspect, first, second = waiting(10), waiting(10), waiting(10)
+    suspect.alone = True
+    waiting_room = queue()
+    waiting_room.put([first, suspect, second])
+    assert [waiting_room.take(0) for _ in range(2)] == [[first, second], [suspect]]
+    waiting_room.put([third := waiting(10, "bulk")])
+    other = waiting(10)
+    other.alone = True
+    waiting_room.put([other])
+    assert [waiting_room.take(0) for _ in range(2)] == [[other], [third]]
+
+
 def test_what_is_past_its_deadline_never_reaches_a_pack() -> None:
     late, in_time = waiting(10, until=5.0), waiting(10, until=6.0)
     waiting_room = queue()

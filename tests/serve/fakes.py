@@ -37,6 +37,8 @@ class FakeModel:
     behave: Callable[[Sequence[Any]], Awaitable[list[float]]] | None = None
     calls: list[Sequence[Any]] = field(default_factory=list)
     cancelled: int = 0
+    alone: list[bool] = field(default_factory=list)
+    """Whether each call was to share no forward."""
 
     @property
     def handle(self) -> Any:
@@ -47,6 +49,7 @@ class FakeModel:
 
     def _remote(self, items: Sequence[Any], *terms: Any) -> FakeResponse:
         self.calls.append(items)
+        self.alone.append(terms[-1])
         return FakeResponse(self._score(items), self._count_cancel)
 
     def _describe(self) -> FakeResponse:

@@ -17,6 +17,7 @@ from rewardserve.errors import (
     RewardServeError,
     UnknownModel,
 )
+from rewardserve.serving import model_client
 from rewardserve_client._types import ErrorBody, RewardsRequest, RewardsResponse
 
 MEAN = {"default": {"ensemble": {"members": {"a": 1.0, "b": 3.0}, "normalize": "none"}}}
@@ -262,6 +263,12 @@ async def test_a_caller_that_goes_away_cancels_the_call_on_the_replica() -> None
     assert model.cancelled == 1
 
 
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_client, "PAUSE_S", 0.0)
+
+
+@pytest.mark.usefixtures("no_pause")
 async def test_a_call_whose_replica_died_is_sent_again_at_most_twice() -> None:
     async def dies_twice(items: Any) -> list[float]:
         if len(model.calls) <= 2:
@@ -273,6 +280,45 @@ async def test_a_call_whose_replica_died_is_sent_again_at_most_twice() -> None:
         response = await client.post("/v1/rewards", json=body({"messages": conversation()}))
     assert response.status_code == 200
     assert len(model.calls) == 3
+
+
+@pytest.mark.usefixtures("no_pause")
+async def test_a_request_that_kills_every_replica_is_sent_alone_at_last_and_then_no_more() -> None:
+    async def deadly(items: Any) -> list[float]:
+        if any(item[-1]["content"] == "deadly" for item in items):
+            raise ActorDiedError
+        return [1.0 for _ in items]
+
+    model = FakeModel("a", deadly)
+    async with http(gateway(model)) as client:
+        for _ in range(2):
+            response = await client.post(
+                "/v1/rewards", json=body({"messages": conversation("deadly")})
+            )
+            assert response.status_code == 502
+        response = await client.post("/v1/rewards", json=body({"messages": conversation("good")}))
+    assert response.status_code == 200
+    assert model.alone == [False, False, True, False]
+
+
+async def test_logs_have_the_request_id_and_no_word_of_a_conversation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    request = body({"messages": conversation("s3cret", "s3cret too")}, tags={"s3cret": "s3cret"})
+    async with http(gateway(FakeModel("a"))) as client:
+        for sent_id, model in (("id-1", "a"), ("bad id\u2028", "a"), ("id-3", "s3cret")):
+            await client.post(
+                "/v1/rewards",
+                json={**request, "model": model},
+                headers={"x-request-id": sent_id.encode()},
+            )
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines] == ["answered", "answered", "refused"]
+    assert [line["route"] for line in lines] == ["a", "a", "unknown"]
+    ids = [line["request_id"] for line in lines]
+    assert (ids[0], ids[2]) == ("id-1", "id-3")
+    assert ids[1].isalnum()
+    assert "s3cret" not in str(lines)
 
 
 async def test_a_dead_member_does_not_hold_up_the_others_beyond_the_deadline() -> None:

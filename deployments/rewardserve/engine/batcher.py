@@ -60,6 +60,7 @@ class PackReport:
     queue_s: float
     """How long its oldest conversation waited."""
     forward_s: float
+    scores: list[float]
 
 
 @dataclass(eq=False)
@@ -102,7 +103,8 @@ class TokenRate:
 class Batcher:
     """Scores the conversations of many concurrent callers in shared packs.
 
-    Lives in one event loop, which its first call finds.
+    Lives in one event loop, which its first call finds. `on_pack` is told of every forward,
+    `on_drop` how many conversations left the queue unscored because their caller had.
     """
 
     def __init__(
@@ -112,10 +114,12 @@ class Batcher:
         pack_tokens: int,
         queue_tokens: int,
         on_pack: Callable[[PackReport], None] | None = None,
+        on_drop: Callable[[int], None] | None = None,
     ) -> None:
         self._scorer = scorer
         self._queue = TokenQueue(pack_tokens=pack_tokens, queue_tokens=queue_tokens)
         self._on_pack = on_pack
+        self._on_drop = on_drop
         self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
         self._rate = TokenRate()
         self._calls: dict[Waiting, _Call] = {}
@@ -150,8 +154,9 @@ class Batcher:
         *,
         priority: Priority = "interactive",
         deadline_s: float | None = None,
+        alone: bool = False,
     ) -> ScoredCall:
-        """Rewards in the order of `batch`.
+        """Rewards in the order of `batch`; `alone`, each in a forward that nobody shares.
 
         Raises Busy at once when the queue is full, DeadlineExceeded after `deadline_s` seconds,
         NonFiniteScore, and ModelFailed. A caller that is cancelled or past its deadline takes its
@@ -161,7 +166,7 @@ class Batcher:
             return ScoredCall([], 0, 0, 0.0, 0.0)
         arrived = time.monotonic()
         expires = math.inf if deadline_s is None else arrived + deadline_s
-        waiting = [Waiting(encoded, priority, arrived, expires) for encoded in batch]
+        waiting = [Waiting(encoded, priority, arrived, expires, alone) for encoded in batch]
         self._queue.put(waiting, retry_after_s=self.backlog_s)
         call = _Call(waiting, asyncio.get_running_loop().create_future())
         await self._answered(call, deadline_s)
@@ -199,9 +204,14 @@ class Batcher:
                 "allow more time or send fewer conversations"
             ) from None
         finally:
-            self._queue.discard(call.waiting)
-            for waiting in call.waiting:
-                del self._calls[waiting]
+            self._forget(call)
+
+    def _forget(self, call: _Call) -> None:
+        dropped = self._queue.discard(call.waiting)
+        if dropped and self._on_drop:
+            self._on_drop(dropped)
+        for waiting in call.waiting:
+            del self._calls[waiting]
 
     def _ensure_loop(self) -> None:
         if self._loop is None:
@@ -254,6 +264,7 @@ class Batcher:
                 computed_tokens=scored.computed_tokens,
                 queue_s=began - min(waiting.arrived_at for waiting in pack),
                 forward_s=took,
+                scores=[reward.score for reward in scored.rewards],
             )
             self._on_pack(report)
 

@@ -51,6 +51,8 @@ class Waiting:
     priority: Priority
     arrived_at: float
     expires_at: float = math.inf
+    alone: bool = False
+    """Shares its pack with nobody."""
     gone: bool = False
     """Answered, given up or expired: it takes no part any more."""
     tokens: int = field(init=False)
@@ -85,7 +87,7 @@ class _PackBudget:
     def add(self, waiting: Waiting) -> bool:
         """Take it if it fits; the first one always does."""
         cost = waiting.tokens - self._held_tokens(waiting)
-        if self.taken and cost > self._left:
+        if self.taken and (cost > self._left or waiting.alone or self.taken[0].alone):
             return False
         self.taken.append(waiting)
         self._left -= cost

@@ -8,13 +8,19 @@ requests become groups, and little else.
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+import structlog
 from fastapi import FastAPI
 
+from rewardserve.errors import RewardServeError, http_error
 from rewardserve.routing.evaluate import Group, Item
+from rewardserve.routing.plan import INLINE
 from rewardserve.serving.auth import ApiKeys
 from rewardserve.serving.http_app import build_http_app
 from rewardserve.serving.limits import check_groups
+from rewardserve.serving.logs import configure_logs
+from rewardserve.serving.metrics import RouterMetrics
 from rewardserve.serving.model_client import Resolver
 from rewardserve.serving.model_states import ModelStates
 from rewardserve.serving.router import Answer, Router, Terms
@@ -31,14 +37,18 @@ from rewardserve_client._types import (
     as_conversations,
 )
 
+log = structlog.stdlib.get_logger("rewardserve.gateway")
+
 
 class Gateway:
     """One replica of the router; it implements `serving.service.Service`."""
 
     def __init__(self, settings: RouterSettings, resolver: Resolver) -> None:
+        configure_logs()
         self._limits = settings.limits
+        self._metrics = RouterMetrics()
         self._keys = ApiKeys.from_environment(settings.auth.api_keys_env) if settings.auth else None
-        self._router = Router(settings, resolver)
+        self._router = Router(settings, resolver, self._metrics)
         self._states = ModelStates(self._router.models)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -51,11 +61,14 @@ class Gateway:
             request.model,
             groups,
             _places(request),
-            self._terms(request.truncate, request.deadline_s, request.priority, request.tags),
+            replace(
+                self._terms(request.truncate, request.deadline_s, request.priority, request.tags),
+                ensemble=request.ensemble,
+            ),
         )
         return RewardsResponse(
             id=f"rw-{uuid.uuid4().hex}",
-            model=request.model,
+            model=request.model if request.ensemble is None else INLINE,
             created=int(time.time()),
             data=[
                 RewardsItem(index=index, rewards=rewards)
@@ -113,8 +126,26 @@ class Gateway:
     async def _answer(
         self, model: str, groups: Sequence[Group], places: Sequence[Sequence[str]], terms: Terms
     ) -> Answer:
-        check_groups(groups, self._limits, places)
-        return await self._router.answer(model, groups, places, terms)
+        route = model if self._router.plan.find(model) else "unknown"
+        if terms.ensemble is not None:
+            route = INLINE
+        try:
+            check_groups(groups, self._limits, places)
+            answer = await self._router.answer(model, groups, places, terms)
+        except RewardServeError as error:
+            code = http_error(error)[1]
+            self._metrics.refused(route, code)
+            log.warning("refused", route=route, code=code)
+            raise
+        self._metrics.answered(route, answer.timings_ms["total"] / 1000, answer.rewards)
+        log.info(
+            "answered",
+            route=route,
+            conversations=sum(map(len, answer.rewards)),
+            tokens=answer.usage.tokens,
+            timings_ms=answer.timings_ms,
+        )
+        return answer
 
     def _terms(
         self,

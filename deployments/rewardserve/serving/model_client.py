@@ -16,6 +16,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from rewardserve.errors import Busy, DeadlineExceeded, ModelFailed, RewardServeError
 from rewardserve.routing.evaluate import Item
 from rewardserve.serving.answers import ModelAnswer, ModelDescription
+from rewardserve.serving.quarantine import Quarantine
 from rewardserve_client._types import Priority
 
 Resolver = Callable[[str], Any]
@@ -24,6 +25,11 @@ Resolver = Callable[[str], Any]
 REPEATS = 2
 """How often a call whose replica died is sent again."""
 
+DIED = (
+    f"{REPEATS + 1} replicas of `{{name}}` died while they had this request; "
+    "it is not sent again for a while"
+)
+
 PAUSE_S = 0.1
 """Longest pause before the first repeat; doubled before the second."""
 
@@ -31,9 +37,11 @@ PAUSE_S = 0.1
 class ModelClient:
     """Calls one model, whichever replica answers."""
 
-    def __init__(self, name: str, resolve: Resolver) -> None:
+    def __init__(self, name: str, resolve: Resolver, *, on_death: Callable[[str], None]) -> None:
         self.name = name
         self._resolve = resolve
+        self._on_death = on_death
+        self._quarantine = Quarantine()
 
     async def score(
         self,
@@ -47,19 +55,22 @@ class ModelClient:
 
         Raises the model's own RewardServeError, Busy, DeadlineExceeded, or ModelFailed.
         """
+        now = asyncio.get_running_loop().time
+        if self._quarantine.holds(items, now()):
+            raise ModelFailed(DIED.format(name=self.name), param=self.name)
         for repeat in range(REPEATS + 1):
-            deadline_s = deadline - asyncio.get_running_loop().time()
-            arguments = (items, truncate, priority, deadline_s)
+            # Whatever kills replicas shall not take its neighbours along a third time.
+            alone = repeat == REPEATS
+            arguments = (items, truncate, priority, deadline - now(), alone)
             try:
                 answer: ModelAnswer = await self._before(deadline, "score", *arguments)
             except RayActorError:
+                self._on_death(self.name)
                 await asyncio.sleep(random.uniform(0, PAUSE_S * 2**repeat))  # noqa: S311
             else:
                 return answer
-        raise ModelFailed(
-            f"{REPEATS + 1} replicas of `{self.name}` died while they had this request",
-            param=self.name,
-        )
+        self._quarantine.add(items, now())
+        raise ModelFailed(DIED.format(name=self.name), param=self.name)
 
     async def describe(self, deadline: float) -> ModelDescription:
         """What is loaded; raises like `score`."""

@@ -16,6 +16,8 @@ from rewardserve.engine.batcher import Batcher
 from rewardserve.errors import InvalidRequest
 from rewardserve.routing.evaluate import Item
 from rewardserve.serving.answers import ModelAnswer, ModelDescription
+from rewardserve.serving.logs import configure_logs
+from rewardserve.serving.metrics import ModelMetrics
 from rewardserve.settings import ModelSettings
 from rewardserve_client._types import Message, Priority
 
@@ -39,6 +41,7 @@ class RewardModel:
     """One replica of one reward model; up once it has scored."""
 
     def __init__(self, settings: ModelSettings) -> None:
+        configure_logs()
         # Here and not above, so that neither the builder nor the router loads torch.
         from rewardserve.engine.scorer import load_scorer  # noqa: PLC0415
 
@@ -53,14 +56,24 @@ class RewardModel:
         )
         self._scorer.score([_WARM_UP])
         self._tokenizers = ThreadPoolExecutor(TOKENIZER_THREADS, thread_name_prefix="tokenizer")
+        metrics = ModelMetrics(pack_tokens=settings.pack_tokens)
         self._batcher = Batcher(
-            self._scorer, pack_tokens=settings.pack_tokens, queue_tokens=settings.queue_tokens
+            self._scorer,
+            pack_tokens=settings.pack_tokens,
+            queue_tokens=settings.queue_tokens,
+            on_pack=metrics.pack,
+            on_drop=metrics.dropped,
         )
 
     async def score(
-        self, items: Sequence[Item], truncate: bool, priority: Priority, deadline_s: float
+        self,
+        items: Sequence[Item],
+        truncate: bool,
+        priority: Priority,
+        deadline_s: float,
+        alone: bool,
     ) -> ModelAnswer:
-        """Rewards of `items`, in order, within `deadline_s` seconds.
+        """Rewards of `items`, in order, within `deadline_s` seconds; `alone` shares no forward.
 
         Raises Busy, DeadlineExceeded, ModelFailed, and InvalidRequest whose `param` is the item's
         index.
@@ -72,7 +85,7 @@ class RewardModel:
         )
         render_s = time.monotonic() - began
         scored = await self._batcher.score(
-            encoded, priority=priority, deadline_s=deadline_s - render_s
+            encoded, priority=priority, deadline_s=deadline_s - render_s, alone=alone
         )
         return ModelAnswer(
             rewards=scored.rewards,

@@ -7,16 +7,19 @@ nothing of HTTP or limits, nor of what a route computes (`routing`).
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from rewardserve.errors import InvalidRequest
+from rewardserve.errors import InvalidRequest, RewardServeError, http_error
 from rewardserve.routing.calibration import load_calibrations
 from rewardserve.routing.evaluate import Group, Item, evaluate
 from rewardserve.routing.plan import Plan, resolve
 from rewardserve.serving.answers import ModelAnswer
+from rewardserve.serving.metrics import RouterMetrics
 from rewardserve.serving.model_client import ModelClient, Resolver
 from rewardserve.serving.router_settings import RouterSettings
+from rewardserve.serving.shadows import Shadows
 from rewardserve_client._types import Priority, Reward, Usage
 
 CHUNK = 64
@@ -31,6 +34,8 @@ class Terms:
     truncate: bool = False
     priority: Priority = "interactive"
     tags: Mapping[str, str] = field(default_factory=dict)
+    ensemble: Mapping[str, Any] | None = None
+    """Made for this request, and asked instead of the named model."""
 
 
 @dataclass(slots=True)
@@ -74,9 +79,16 @@ class Answer:
 class Router:
     """Routes by name, and the models behind them."""
 
-    def __init__(self, settings: RouterSettings, resolver: Resolver) -> None:
-        self.models = {name: ModelClient(name, resolver) for name in settings.models}
+    def __init__(
+        self, settings: RouterSettings, resolver: Resolver, metrics: RouterMetrics
+    ) -> None:
+        self.models = {
+            name: ModelClient(name, resolver, on_death=metrics.replica_died)
+            for name in settings.models
+        }
         self.plan = plan_of(settings)
+        self.shadows = Shadows()
+        self._metrics = metrics
 
     async def answer(
         self, model: str, groups: Sequence[Group], places: Sequence[Sequence[str]], terms: Terms
@@ -85,10 +97,19 @@ class Router:
 
         Raises UnknownModel, and what the route's models and its own rules raise.
         """
-        route = self.plan.route(model)
+        inline = terms.ensemble
+        route = self.plan.route(model) if inline is None else self.plan.inline(inline)
         began = time.monotonic()
-        request = _Request(self.models, terms, _places_by_item(groups, places))
-        rewards = await evaluate(route, groups, request.ask, tags=terms.tags)
+        by_item = _places_by_item(groups, places)
+        request = _Request(self.models, terms, by_item, self._metrics)
+        unhurried = _Request(self.models, replace(terms, priority="bulk"), by_item, self._metrics)
+        rewards = await evaluate(
+            route,
+            groups,
+            request.ask,
+            tags=terms.tags,
+            on_shadow=lambda shadowed: self.shadows.start(shadowed, unhurried.ask),
+        )
         cost = request.cost
         return Answer(rewards, cost.usage(), cost.timings_ms(time.monotonic() - began))
 
@@ -97,12 +118,17 @@ class _Request:
     """One request on its way to its members."""
 
     def __init__(
-        self, models: Mapping[str, ModelClient], terms: Terms, places: Mapping[int, str]
+        self,
+        models: Mapping[str, ModelClient],
+        terms: Terms,
+        places: Mapping[int, str],
+        metrics: RouterMetrics,
     ) -> None:
         self.cost = Cost()
         self._models = models
         self._terms = terms
         self._places = places
+        self._metrics = metrics
         self._deadline = asyncio.get_running_loop().time() + terms.deadline_s
 
     async def ask(self, model: str, items: Sequence[Item]) -> list[Reward]:
@@ -111,10 +137,13 @@ class _Request:
         try:
             async with asyncio.TaskGroup() as group:
                 calls = [group.create_task(self._call(model, chunk)) for chunk in chunks]
-        except ExceptionGroup as failures:
+        except* RewardServeError as failures:
             # The first failure cancelled the other chunks; it alone is the answer.
-            raise failures.exceptions[0] from None
-        return [reward for call in calls for reward in call.result()]
+            error = next(one for one in failures.exceptions if isinstance(one, RewardServeError))
+        else:
+            return [reward for call in calls for reward in call.result()]
+        self._metrics.member_failed(model, http_error(error)[1])
+        raise error
 
     async def _call(self, model: str, chunk: Sequence[Item]) -> list[Reward]:
         terms = self._terms
