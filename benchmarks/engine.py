@@ -17,12 +17,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from benchmarks.checkpoints import SMALL, TINY, Backbone, Turns, Written, write_checkpoint
-from benchmarks.measure import Sample, Unit, interleave, median_of, save, summary, table
-from benchmarks.peers import LOOP, MATMUL, OURS, PEERS, Peer
+from benchmarks.measure import ROOT, Sample, Unit, interleave, median_of, save, summary, table
+from benchmarks.peers import CEILINGS, LOOP, OURS, PEERS, Peer
 from benchmarks.peers.process import PeerFailed, PeerProcess
 from benchmarks.peers.protocol import Batch, Settings
 from benchmarks.workloads import QUICK_ROWS, ROWS, Shape, Workload, load, texts
@@ -66,16 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workloads = [load(shape, rows[shape], tiny=options.tiny) for shape in options.shape]
     peers = [peer for peer in PEERS if peer.name in options.peer]
     for setup in _setups(options):
-        with tempfile.TemporaryDirectory() as folder:
-            written = write_checkpoint(
-                Path(folder) / "model",
-                setup.backbone,
-                TINY if options.tiny else SMALL,
-                texts(workloads),
-            )
-            record = measure(
-                setup, written, workloads, peers, repeats=1 if options.quick else REPEATS
-            )
+        folder = options.checkpoints / f"{setup.backbone}-{'tiny' if options.tiny else 'small'}"
+        size = TINY if options.tiny else SMALL
+        written = write_checkpoint(folder, setup.backbone, size, texts(workloads))
+        repeats = 1 if options.quick else REPEATS
+        record = measure(setup, written, workloads, peers, repeats=repeats)
         print(report(record), flush=True)
         if options.results:
             name = f"engine-{setup.backbone}-{setup.dtype}-{setup.threads}-threads"
@@ -94,6 +91,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peer", nargs="+", choices=names, default=names)
     parser.add_argument("--quick", action="store_true", help="few prompts, one run of each peer")
     parser.add_argument("--tiny", action="store_true", help="a tiny model and generated text")
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=ROOT / "build" / "benchmarks",
+        help="where models are written; vLLM keeps what it compiled for a place",
+    )
     parser.add_argument("--results", type=Path, help="keep each table's figures in this folder")
     return parser.parse_args(arguments)
 
@@ -218,36 +221,29 @@ def _pair(text: str, turns: Turns) -> tuple[str, str]:
 
 def _rows(setup: Setup, written: Written, measured: Measured) -> Iterator[dict[str, Any]]:
     seconds = {name: median_of(samples, setup.unit) for name, samples in measured.samples.items()}
+    rates = {name: measured.answers[name]["computed_tokens"] / seconds[name] for name in seconds}
     for name, samples in measured.samples.items():
-        answer = measured.answers[name]
-        rate = answer["computed_tokens"] / seconds[name]
         yield {
             "shape": measured.workload.shape,
             "prompts": measured.workload.prompts,
             "text": measured.workload.origin,
+            "tokens": measured.tokens,
             "peer": name,
-            "tokens": measured.tokens if name != MATMUL.name else None,
-            "computed_tokens": answer["computed_tokens"],
+            "computed_tokens": measured.answers[name]["computed_tokens"],
             **summary(samples),
-            "tokens_per_s": measured.tokens / seconds[name] if name != MATMUL.name else None,
-            "gflops": 2 * written.layer_parameters * rate / 1e9,
-            "efficiency": _efficiency(rate, measured, seconds),
+            "tokens_per_s": None if name in CEILINGS else measured.tokens / seconds[name],
+            "gflops": 2 * written.layer_parameters * rates[name] / 1e9,
+            "efficiency": {
+                ceiling: rates[name] / rates[ceiling] for ceiling in CEILINGS if ceiling in rates
+            },
             "ours_is": _ours_is(name, seconds),
-            "difference": _difference(answer, measured.answers.get(LOOP.name)),
+            "difference": _difference(measured.answers[name], measured.answers.get(LOOP.name)),
         }
-
-
-def _efficiency(rate: float, measured: Measured, seconds: dict[str, float]) -> float | None:
-    """Computed tokens a second over those of the bare multiplications."""
-    if MATMUL.name not in seconds:
-        return None
-    bare_tokens: int = measured.answers[MATMUL.name]["computed_tokens"]
-    return rate * seconds[MATMUL.name] / bare_tokens
 
 
 def _ours_is(name: str, seconds: dict[str, float]) -> float | None:
     """How many times as fast as this peer we are: the ratio of the medians."""
-    if OURS.name not in seconds or name in {OURS.name, MATMUL.name}:
+    if OURS.name not in seconds or name in {OURS.name, *CEILINGS}:
         return None
     return seconds[name] / seconds[OURS.name]
 
@@ -271,13 +267,13 @@ def report(record: dict[str, Any]) -> str:
         f"\n{parameters / 1e6:.1f} million parameters outside the embedding. "
         "Tokens are counted before prefix sharing.",
     ]
-    shapes: dict[str, list[dict[str, Any]]] = {}
-    for row in record["rows"]:
-        shapes.setdefault(row["shape"], []).append(row)
-    for shape, rows in shapes.items():
-        prompts, origin, tokens = rows[0]["prompts"], rows[0]["text"], rows[-1]["tokens"]
-        lines.append(f"\n**{shape}**: {prompts} prompts, {tokens} tokens, {origin} text\n")
-        lines.append(table([_printed(row) for row in rows]))
+    for shape, rows in groupby(record["rows"], key=itemgetter("shape")):
+        shown = list(rows)
+        lines.append(
+            f"\n**{shape}**: {shown[0]['prompts']} prompts, {shown[0]['tokens']} tokens, "
+            f"{shown[0]['text']} text\n"
+        )
+        lines.append(table([_printed(row) for row in shown]))
     lines += ["", *(f"- {name}: {reason}" for name, reason in record["absent"].items())]
     return "\n".join(lines)
 
@@ -289,7 +285,7 @@ def _printed(row: dict[str, Any]) -> dict[str, object]:
         "tokens/s": row["tokens_per_s"],
         "computed tokens": row["computed_tokens"],
         "GFLOP/s": row["gflops"],
-        "efficiency": row["efficiency"],
+        **{CEILINGS[ceiling]: share for ceiling, share in row["efficiency"].items()},
         "ours is faster by": row["ours_is"],
         "max difference": row["difference"],
         "spread": f"{row['fastest_s']:.3g} to {row['slowest_s']:.3g} s",

@@ -44,12 +44,17 @@ def venv(environment: str) -> Path:
     return ROOT / f".venv-{environment}"
 
 
-MATMUL: Final = Peer("matmul alone", "matmul")
+LINEAR: Final = Peer("F.linear alone", "matmul", "F.linear")
+ONEDNN: Final = Peer("oneDNN linear alone", "matmul", "oneDNN")
+CEILINGS: Final = {LINEAR.name: "of F.linear", ONEDNN.name: "of oneDNN"}
+"""Not peers but bounds: bare matrix products, and what a share of their rate is called."""
+
 LOOP: Final = Peer("card's loop", "batches", "one at a time")
 OURS: Final = Peer("rewardserve", "ours")
 
 PEERS: Final = (
-    MATMUL,
+    LINEAR,
+    ONEDNN,
     LOOP,
     Peer("padded batches of 8", "batches", "in arrival order"),
     Peer("length-sorted batches of 8", "batches", "sorted by length"),

@@ -30,6 +30,8 @@ class Encoder:
                 "attn_implementation": "eager" if capped else "sdpa",
             },
         )
+        # Pairs are rendered already; with a template it would take them for messages.
+        self._encoder.tokenizer.chat_template = None
         self._computed = 0
         self._encoder[0].register_forward_pre_hook(self._count)
 
