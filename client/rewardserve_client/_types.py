@@ -49,9 +49,10 @@ class Reward(_Frozen):
     """Length of the conversation in tokens, before prefix sharing."""
     truncated: bool = False
     attributes: dict[str, float] | None = None
-    """Named objectives inside one model (ArmoRM's 19, URM's 5)."""
+    """Named objectives inside one model (ArmoRM's 19, URM's 5); of an ensemble, the members'
+    normalized scores."""
     weights: dict[str, float] | None = None
-    """What the attributes were weighed by: ArmoRM's coefficients, URM's gate."""
+    """What the attributes were weighed by: ArmoRM's coefficients, URM's gate, a mean's shares."""
     uncertainty: dict[str, float] | None = None
     """URM: the raw parameter of each attribute. Ensembles: `spread`, the std over members."""
     members: dict[str, "Reward"] | None = None
@@ -97,6 +98,8 @@ class RewardsRequest(_Request):
     priority: Priority = "interactive"
     tags: dict[str, str] = Field(default_factory=dict)
     """Free labels that `select` routes read."""
+    ensemble: dict[str, Any] | None = None
+    """An ensemble for this request alone, in cluster.yaml's terms; asked instead of `model`."""
 
 
 class RewardsItem(_Frozen):
