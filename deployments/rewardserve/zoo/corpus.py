@@ -60,9 +60,9 @@ class Corpus:
 def generate_corpus(fit_per_subset: int, held_out_per_subset: int, seed: int = 0) -> Corpus:
     """Both splits, subsets interleaved; no two tasks share a prompt."""
     rng = Random(seed)  # noqa: S311 -- reproducible text, no secret
-    per_subset = [
-        _distinct_tasks(subset, fit_per_subset + held_out_per_subset, rng) for subset in SUBSETS
-    ]
+    asked: set[tuple[str, ...]] = set()
+    count = fit_per_subset + held_out_per_subset
+    per_subset = [_distinct_tasks(subset, count, rng, asked) for subset in SUBSETS]
     rows = list(zip(*per_subset, strict=True))
     return Corpus(
         fit=[task for row in rows[:fit_per_subset] for task in row],
@@ -81,13 +81,19 @@ def shuffled(tasks: Iterable[Task], seed: int = 0) -> list[list[Answer]]:
     return [rng.sample(task.answers, k=len(task.answers)) for task in tasks]
 
 
-def _distinct_tasks(subset: str, count: int, rng: Random) -> list[Task]:
-    tasks: dict[tuple[str, ...], Task] = {}
+def _distinct_tasks(
+    subset: str, count: int, rng: Random, asked: set[tuple[str, ...]]
+) -> list[Task]:
+    """`count` tasks whose prompts are not yet among `asked`, which they then join."""
+    tasks: list[Task] = []
     for _ in range(100 * count):
         task = _task(subset, rng)
-        tasks.setdefault(tuple(turn["content"] for turn in task.prompt), task)
+        prompt = tuple(turn["content"] for turn in task.prompt)
+        if prompt not in asked:
+            asked.add(prompt)
+            tasks.append(task)
         if len(tasks) == count:
-            return list(tasks.values())
+            return tasks
     raise ValueError(f"{subset} has fewer than {count} distinct prompts; ask for fewer")
 
 

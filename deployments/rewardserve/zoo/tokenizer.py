@@ -23,7 +23,7 @@ from tokenizers import (
     trainers,
 )
 
-BASE_VOCABULARY: Final = 2048
+BASE_VOCABULARY: Final = 1920
 """Bytes and merges; special tokens come on top."""
 
 GEMMA_SPECIALS: Final = (
@@ -65,7 +65,10 @@ class Merges:
 
 
 def learn_merges(texts: Iterable[str]) -> Merges:
-    """Byte-pair merges of `texts`, `BASE_VOCABULARY` tokens in all."""
+    """Byte-pair merges of `texts`, `BASE_VOCABULARY` tokens in all.
+
+    Raises ValueError when the texts have too few different words for that many.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = _byte_level_words()
     trainer = trainers.BpeTrainer(
@@ -75,6 +78,8 @@ def learn_merges(texts: Iterable[str]) -> Merges:
     )
     tokenizer.train_from_iterator(texts, trainer)
     vocabulary = tokenizer.get_vocab()
+    if len(vocabulary) < BASE_VOCABULARY:
+        raise ValueError(f"the texts gave {len(vocabulary)} tokens of {BASE_VOCABULARY}; add text")
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     return Merges(sorted(vocabulary, key=vocabulary.__getitem__), [(a, b) for a, b in merges])
 
