@@ -90,11 +90,15 @@ def score_missing(
     others are done then), OutputFailed at once when the output cannot be written.
     """
     todo = {unit.index: unit for unit in run.missing}
+    if not todo:
+        return
     failures: dict[int, str] = {}
+    # Taken once: actors of one attempt may still be leaving when the next one starts.
+    shares = _shares(run.settings.models, actors)
     for _ in range(ATTEMPTS):
         if not todo:
             return
-        for row in _results(run, list(todo.values()), actors, load):
+        for row in _results(run, list(todo.values()), shares, load):
             if row["fatal"]:
                 raise FATAL[row["fatal"]](row["failure"])
             if row["failure"]:
@@ -116,20 +120,21 @@ def _failed(units: Sequence[Unit], failures: dict[int, str]) -> ModelFailed:
 
 
 def _results(
-    run: Run, units: Sequence[Unit], actors: int | None, load: Load
+    run: Run, units: Sequence[Unit], shares: Sequence[Share], load: Load
 ) -> Iterator[dict[str, Any]]:
     import ray.data  # noqa: PLC0415  (the environment variable above must be set first)
 
     _quieten(ray.data.DataContext.get_current())
     rows = [first_row(unit) for unit in units]
     dataset: ray.data.Dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
-    shares = _shares(run.settings.models, actors, len(units))
-    for stage, part in zip(_stages(run), shares, strict=True):
+    for stage, part in zip(stages_of(run), shares, strict=True):
         dataset = dataset.map(
             ScoreStage,  # type: ignore[arg-type]
             fn_constructor_args=(stage, load),
             compute=ray.data.ActorPoolStrategy(
-                min_size=part.actors, max_size=part.most, max_tasks_in_flight_per_actor=2
+                min_size=min(part.actors, len(rows)),
+                max_size=min(part.most, len(rows)),
+                max_tasks_in_flight_per_actor=2,
             ),
             num_cpus=part.cpus,
             num_gpus=stage.model.settings.gpus,
@@ -138,7 +143,8 @@ def _results(
     yield from dataset.iter_rows()
 
 
-def _stages(run: Run) -> list[StageSettings]:
+def stages_of(run: Run) -> list[StageSettings]:
+    """The stages that each unit of the run passes, in order."""
     corpus = run.corpus
     reading = CorpusReading(corpus.format, corpus.schema, corpus.layout, run.settings.truncate)
     ends = suffixes([model.name for model in run.settings.models])
@@ -155,10 +161,10 @@ def _stages(run: Run) -> list[StageSettings]:
     ]
 
 
-def _shares(models: Sequence[BulkModel], actors: int | None, units: int) -> list[Share]:
+def _shares(models: Sequence[BulkModel], actors: int | None) -> list[Share]:
     free = ray.available_resources()  # type: ignore[no-untyped-call]
     cpus, gpus = free.get("CPU", 0.0), free.get("GPU", 0.0)
-    return [share(model, cpus / len(models), gpus / len(models), actors, units) for model in models]
+    return [share(model, cpus / len(models), gpus / len(models), actors) for model in models]
 
 
 def _quieten(context: Any) -> None:

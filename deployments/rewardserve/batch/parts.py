@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
@@ -67,25 +68,20 @@ def _write(
     rewards: pa.Table,
     metadata: dict[bytes, bytes],
 ) -> None:
+    first = next(rows)
+    schema = pa.schema([*first.schema, *rewards.schema])
     written = 0
-    writer: pq.ParquetWriter | None = None
-    with folder.open_output(temporary) as sink:
+    with (
+        folder.open_output(temporary) as sink,
+        pq.ParquetWriter(sink, schema, compression="zstd") as writer,
+    ):
         reach("part.opened")
-        for batch in rows:
-            table = _beside(pa.Table.from_batches([batch]), rewards.slice(written, len(batch)))
-            if writer is None:
-                writer = pq.ParquetWriter(sink, table.schema, compression="zstd")
-            writer.write_table(table)
+        for batch in chain([first], rows):
+            beside = rewards.slice(written, len(batch))
+            writer.write_table(pa.table([*batch.columns, *beside.columns], schema=schema))
             written += len(batch)
-        if writer is None or written != len(rewards):
+        if written != len(rewards):
             raise DataError(f"{written} rows were read and {len(rewards)} were scored")
         reach("part.rows_written")
         writer.add_key_value_metadata(metadata)
-        writer.close()
     reach("part.closed")
-
-
-def _beside(rows: pa.Table, rewards: pa.Table) -> pa.Table:
-    for field, column in zip(rewards.schema, rewards.columns, strict=True):
-        rows = rows.append_column(field, column)
-    return rows

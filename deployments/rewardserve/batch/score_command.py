@@ -145,7 +145,7 @@ def _follow(run: Run, console: Console, done: int, actors: int | None, load: Loa
 
 
 def _show(summary: dict[str, Any], *, as_json: bool) -> None:
-    console = Console(soft_wrap=as_json)
+    console = Console(soft_wrap=True)
     if as_json:
         console.print(json.dumps(summary), markup=False, highlight=False)
         return

@@ -23,8 +23,8 @@ class Share:
     """Of each actor."""
 
 
-def share(model: BulkModel, cpus: float, gpus: float, actors: int | None, units: int) -> Share:
-    """Actors of a model that may use this much: as many as fit, one at least, no more than units.
+def share(model: BulkModel, cpus: float, gpus: float, actors: int | None) -> Share:
+    """Actors of a model that may use this much: as many as fit, one at least.
 
     Raises SettingsError where not even one fits.
     """
@@ -40,5 +40,5 @@ def share(model: BulkModel, cpus: float, gpus: float, actors: int | None, units:
     fitting = int(cpus // each)
     if wanted.gpus > 0:
         fitting = min(fitting, int(gpus // wanted.gpus))
-    most = min(actors or fitting, units)
+    most = actors or fitting
     return Share(min(fitting, most), most, each)

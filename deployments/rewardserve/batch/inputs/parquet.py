@@ -19,6 +19,9 @@ from rewardserve.batch.units import Block, Unit
 from rewardserve.errors import DataError
 
 MAX_FOOTER_BYTES: Final = 256 * 2**20
+DICTIONARY_BYTES: Final = 64 * 2**20
+"""Row groups up to this size, before compression, keep their texts dictionary-encoded."""
+
 EXTENSION_MARK: Final = b"ARROW:extension:name"
 EDGE_BYTES: Final = 64 * 1024
 """Read at both ends of a file for its digest; the end holds the footer and its statistics."""
@@ -106,12 +109,7 @@ class _Cursor:
     def __init__(self, path: str, unit: Unit) -> None:
         self._at = (path, unit.start, unit.stop)
         filesystem, inner = open_filesystem(path)
-        source = filesystem.open_input_file(inner)
-        texts = _text_columns(_open(source))
-        file = _open(source, texts)
-        self._batches = file.iter_batches(
-            _batch_rows(file.metadata, unit), row_groups=list(range(unit.start, unit.stop))
-        )
+        self._batches = _batches(filesystem.open_input_file(inner), unit)
         self._position = 0
         self._rest: pa.RecordBatch | None = None
 
@@ -141,10 +139,20 @@ def _text_columns(file: pq.ParquetFile) -> list[str]:
     ]
 
 
-def _batch_rows(metadata: pq.FileMetaData, unit: Unit) -> int:
+def _batches(source: pa.NativeFile, unit: Unit) -> Iterator[pa.RecordBatch]:
+    """The unit's row groups one by one: a dictionary belongs to one group."""
+    plain = _open(source)
+    texts = _text_columns(plain)
+    for index in range(unit.start, unit.stop):
+        group = plain.metadata.row_group(index)
+        # Arrow keeps a group's dictionary whole and hands it out with every batch. That bounds a
+        # small group whatever it decodes to; a large one would pay for it, and needs no bound.
+        small = group.total_byte_size <= DICTIONARY_BYTES
+        file = _open(source, texts) if small else plain
+        yield from file.iter_batches(_batch_rows(group), row_groups=[index])
+
+
+def _batch_rows(group: pq.RowGroupMetaData) -> int:
     """Rows that are about BATCH_BYTES by what the footer says of their size."""
-    groups = [metadata.row_group(index) for index in range(unit.start, unit.stop)]
-    rows = sum(group.num_rows for group in groups)
-    size = sum(group.total_byte_size for group in groups)
-    fitting: int = BATCH_BYTES * rows // max(1, size)
+    fitting: int = BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
     return max(1, min(BATCH_ROWS, fitting))
