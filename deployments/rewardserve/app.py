@@ -15,6 +15,8 @@ from rewardserve.serving.reward_model import RewardModel
 from rewardserve.serving.router_settings import RouterSettings
 from rewardserve.settings import ModelSettings
 
+BACKLOG_POLICY: Final = "rewardserve.serving.autoscaling:BacklogPolicy"
+
 COMMON: Final[dict[str, Any]] = {
     # Calls queue in the replica, counted in tokens; Serve's own limit only has to be out of reach.
     "max_ongoing_requests": 1024,
@@ -34,7 +36,14 @@ def model(settings: ModelSettings) -> serve.Application:
     deployment = serve.deployment(
         name="RewardModel",
         ray_actor_options=actor,
-        autoscaling_config={"min_replicas": replicas.min, "max_replicas": replicas.max},
+        autoscaling_config={
+            "min_replicas": replicas.min,
+            "max_replicas": replicas.max,
+            "upscale_delay_s": replicas.up_after_s,
+            "downscale_delay_s": replicas.down_after_s,
+            "downscale_to_zero_delay_s": replicas.zero_after_s,
+            "policy": {"policy_function": BACKLOG_POLICY},
+        },
         **COMMON,
     )
     return deployment(RewardModel).bind(settings)

@@ -22,6 +22,12 @@ class Replicas(Settings):
     min: Annotated[int, Field(ge=0)] = 1
     """0 lets the model be unloaded when nobody asks for it."""
     max: Annotated[int, Field(ge=1)] = 1
+    up_after_s: Annotated[float, Field(ge=0)] = 10.0
+    """How long more replicas must have been wanted before they are started."""
+    down_after_s: Annotated[float, Field(ge=0)] = 300.0
+    """How long fewer must have been enough before one is stopped."""
+    zero_after_s: Annotated[float, Field(ge=0)] = 600.0
+    """The same for the last one, where `min` is 0."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Replicas":

@@ -126,6 +126,7 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._forward_began: float | None = None
+        self._busy_s = 0.0
         self._failures = 0
 
     @property
@@ -142,6 +143,11 @@ class Batcher:
     def forward_running_s(self) -> float:
         """How long the forward that runs now has been running; 0 between forwards."""
         return 0.0 if self._forward_began is None else time.monotonic() - self._forward_began
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds the device has spent on forwards since the start."""
+        return self._busy_s + self.forward_running_s
 
     @property
     def consecutive_failures(self) -> int:
@@ -235,6 +241,7 @@ class Batcher:
         )
         await asyncio.wait([running])
         self._forward_began = None
+        self._busy_s += time.monotonic() - began
         error = running.exception()
         if error is None:
             self._deliver(pack, running.result(), began)

@@ -64,6 +64,7 @@ class RewardModel:
             on_pack=metrics.pack,
             on_drop=metrics.dropped,
         )
+        self._reported_at, self._reported_busy_s = time.monotonic(), 0.0
 
     async def score(
         self,
@@ -103,9 +104,13 @@ class RewardModel:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What the autoscaling policy reads of each replica."""
+        now, busy_s = time.monotonic(), self._batcher.busy_s
+        share = (busy_s - self._reported_busy_s) / max(now - self._reported_at, 1e-6)
+        self._reported_at, self._reported_busy_s = now, busy_s
         return {
             "queued_tokens": float(self._batcher.queued_tokens),
             "backlog_s": self._batcher.backlog_s,
+            "busy": min(share, 1.0),
         }
 
     def check_health(self) -> None:
