@@ -63,7 +63,7 @@ def test_routes_are_tried_on_scores_made_once(
     ray_cluster: None, pairs: Path, models: list[str], tmp_path: Path
 ) -> None:
     routes = {
-        "mean": {"ensemble": {"members": dict.fromkeys(MODELS, 1.0), "normalize": "zscore"}},
+        "mean": {"ensemble": {"members": dict.fromkeys(MODELS, 1.0), "normalize": "group_rank"}},
         "cheap": {"cascade": {"first": MODELS[0], "then": MODELS[1], "margin": 0.5}},
     }
     settings = {name: RouteSettings.model_validate(route) for name, route in routes.items()}

@@ -144,6 +144,10 @@ def check_ensemble(
     for reward, column in zip(rewards, zip(*columns, strict=True), strict=True):
         expected = combined(settings["aggregate"], column, weights)
         assert math.isclose(reward.score, expected, rel_tol=1e-9, abs_tol=1e-9)
+        assert list((reward.attributes or {}).values()) == pytest.approx(column, abs=1e-9)
+        shares = [weight / sum(weights) for weight in weights]
+        if settings["aggregate"] == "mean":
+            assert list((reward.weights or {}).values()) == pytest.approx(shares)
         spread = statistics.pstdev(column)
         assert math.isclose((reward.uncertainty or {})["spread"], spread, abs_tol=1e-9)
 

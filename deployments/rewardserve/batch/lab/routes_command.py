@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from rewardserve.batch.columns import parse_overrides
-from rewardserve.batch.lab.calibrate_command import calibrations_of
 from rewardserve.batch.lab.route_lab import RouteLab
 from rewardserve.batch.lab.scored_rows import scored_batches
 from rewardserve.batch.lab.scoring import Scored, score_corpus
@@ -37,7 +36,7 @@ class RoutesOptions:
     config: Path | None = None
     """The cluster.yaml in which the models are named."""
     calibration: Path | None = None
-    """Left out, routes are calibrated on the corpus itself."""
+    """Folder of the calibrations that routes need."""
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     columns: str | None = None
     truncate: bool = False
@@ -59,17 +58,14 @@ def try_routes(options: RoutesOptions, load: Load = load_model_scorer) -> dict[s
     settings = options.bulk_settings()
     with ray_cluster():
         scored = score_corpus(options.inputs, options.scores, settings, load)
-    sources = {model.name: model.settings.source for model in settings.models}
-    plan = _plan(options, scored, sources)
+    plan = _plan(options, scored)
     return asyncio.run(_tried(plan, scored)) | {"rows": scored.corpus.manifest["rows"]}
 
 
-def _plan(options: RoutesOptions, scored: Scored, sources: Mapping[str, str]) -> Plan:
-    if options.calibration:
-        known = load_calibrations(options.calibration, sources, scored.revisions)
-    else:
-        known = calibrations_of(scored, sources)
-    return resolve(options.routes, list(sources), known)
+def _plan(options: RoutesOptions, scored: Scored) -> Plan:
+    folder, models = options.calibration, list(scored.revisions)
+    known = load_calibrations(folder, models, scored.revisions) if folder else {}
+    return resolve(options.routes, models, known)
 
 
 async def _tried(plan: Plan, scored: Scored) -> dict[str, Any]:
