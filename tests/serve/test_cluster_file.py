@@ -122,7 +122,7 @@ def test_applications_of_others_are_left_as_they_are() -> None:
 def test_the_cluster_file_of_the_repository_is_good() -> None:
     checked = read_cluster_file(ROOT / "cluster.yaml")
     assert len(checked.models) == 5
-    assert all(model.gpus for model in checked.models.values())
+    assert all(model.revision and model.gpus for model in checked.models.values())
     assert checked.routers["router"].auth is not None
     assert (
         yaml.safe_load((ROOT / "cluster.yaml").read_text())["http_options"]["host"] == "127.0.0.1"

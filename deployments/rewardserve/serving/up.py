@@ -8,7 +8,6 @@ changed restart. Knows nothing of what is in the file.
 import contextlib
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +19,7 @@ from ray.serve.schema import ApplicationStatus
 
 from rewardserve.errors import SettingsError
 from rewardserve.serving.cluster_file import ClusterFile
+from rewardserve.serving.ports import check_port_is_free
 
 POLL_S = 0.5
 
@@ -45,7 +45,7 @@ def up(cluster: ClusterFile, announce: Announce, *, address: str | None = None) 
 @contextlib.contextmanager
 def own_ray(cluster: ClusterFile) -> Iterator[None]:
     """A Ray on this machine alone, for `cluster`, that ends with the block."""
-    _check_port_is_free(*cluster.address)
+    check_port_is_free(*cluster.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(address="local", log_to_driver=False)
     try:
@@ -83,18 +83,6 @@ def _wait_until_running(names: list[str], announce: Announce, stopped: threading
             if status == ApplicationStatus.RUNNING:
                 waiting.remove(name)
                 announce(f"{name} is up ({len(names) - len(waiting)} of {len(names)})")
-
-
-def _check_port_is_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SettingsError(
-                f"port {port} on {host} is not free ({error.strerror}): end what listens there "
-                "or set http_options.port"
-            ) from None
 
 
 @contextlib.contextmanager
