@@ -73,7 +73,7 @@ def up(
 
 
 @app.command()
-def score(
+def score(  # noqa: PLR0913 - one argument per option
     inputs: Inputs,
     *,
     out: Annotated[str, typer.Option(help="Output folder; running again resumes.")],
@@ -222,6 +222,27 @@ def models(*, as_json: AsJson = False) -> None:
         _print_json(rows)
     else:
         _print_table("known reward models", rows)
+
+
+@app.command()
+def doctor(
+    cluster: Annotated[Path, typer.Argument(help="The cluster file.")], *, as_json: AsJson = False
+) -> None:
+    """Look for what would go wrong with a cluster file on this machine; start nothing."""
+    from dataclasses import asdict
+
+    from rewardserve.serving.cluster_file import read_cluster_file
+    from rewardserve.serving.doctor import examine
+
+    with _errors_to_exit_codes():
+        findings = examine(read_cluster_file(cluster))
+    rows = [asdict(finding) for finding in findings]
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(f"{cluster}", rows)
+    if any(finding.verdict == "bad" for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command()
