@@ -31,9 +31,10 @@ MAX_JSON_BYTES = 64_000_000
 
 @dataclass(frozen=True, slots=True)
 class TensorHeader:
-    """Where a tensor is stored, and its shape and dtype."""
+    """Where a tensor is stored, under which name, and its shape and kind."""
 
     file: Path
+    name: str
     shape: tuple[int, ...]
     is_floating: bool
 
@@ -60,7 +61,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     Raises UnsafeCheckpoint (pickled weights, links out of the folder, custom kernels),
     UnsupportedCheckpoint (no usable config) or CheckpointError (a broken file).
     """
-    _refuse_escaping_links(folder)
+    refuse_escaping_links(folder)
     config = read_json(folder / "config.json")
     _check_config(folder, config)
     tensors = dict(_tensor_headers(folder))
@@ -83,8 +84,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _refuse_escaping_links(folder: Path) -> None:
-    """A hub cache's snapshot links into its own `blobs`; no other link may leave the folder."""
+def refuse_escaping_links(folder: Path) -> None:
+    """Raises UnsafeCheckpoint when a link leaves the folder for anywhere but its cache's blobs."""
     root = folder.resolve()
     allowed = [root]
     if root.parent.name == "snapshots":
@@ -128,20 +129,24 @@ def _check_sizes(folder: Path, config: Mapping[str, Any], tensors: int) -> None:
 def _tensor_headers(folder: Path) -> Iterator[tuple[str, TensorHeader]]:
     seen: set[str] = set()
     for file in weight_files(folder):
-        try:
-            with safe_open(file, framework="pt") as weights:
-                headers = {name: _header(file, weights.get_slice(name)) for name in weights.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file} is not a readable safetensors file: {error}") from error
-        for name, header in headers.items():
+        for name, header in read_tensors(file).items():
             if name in seen:
                 raise CheckpointError(f"{file}: tensor {name} is stored twice")
             seen.add(name)
             yield name, header
 
 
-def _header(file: Path, stored: Any) -> TensorHeader:
-    return TensorHeader(file, tuple(stored.get_shape()), stored.get_dtype() in FLOATING)
+def read_tensors(file: Path) -> dict[str, TensorHeader]:
+    """The headers of one safetensors file by name; raises CheckpointError when it is broken."""
+    try:
+        with safe_open(file, framework="pt") as weights:
+            return {name: _header(file, name, weights.get_slice(name)) for name in weights.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is not a readable safetensors file: {error}") from error
+
+
+def _header(file: Path, name: str, stored: Any) -> TensorHeader:
+    return TensorHeader(file, name, tuple(stored.get_shape()), stored.get_dtype() in FLOATING)
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -18,9 +18,15 @@ from rewardserve.errors import (
 )
 from rewardserve.families.backbone import empty_backbone
 from rewardserve.families.base import Family, Head
-from rewardserve.families.checkpoint import Checkpoint, read_checkpoint, read_json
+from rewardserve.families.checkpoint import (
+    Checkpoint,
+    read_checkpoint,
+    read_json,
+    refuse_escaping_links,
+)
 from rewardserve.families.dispatch import family_of
 from rewardserve.families.hub import locate
+from rewardserve.families.lora import Adapter, merge, read_adapter, with_score_head
 from rewardserve.families.registry import described
 from rewardserve.families.template_trial import refuse_costly_template
 from rewardserve.families.text import TextPolicy, template_source
@@ -68,10 +74,10 @@ def load_model(
     SettingsError when `max_tokens` is over the model's limit.
     """
     place = locate(source, revision)
-    checkpoint = read_checkpoint(place.folder)
+    checkpoint, adapter = _read_parts(place.folder)
     entry = described(source, place.folder)
     family = family_of(checkpoint, entry.family)
-    tokenizer = read_tokenizer(place.folder)
+    tokenizer = _nearest_tokenizer(place.folder, checkpoint.folder)
     refuse_costly_template(
         template_source(tokenizer, entry.text), tuple(tokenizer.special_tokens_map.items())
     )
@@ -80,6 +86,8 @@ def load_model(
     head.bind(tokenizer)
     target = torch.device(device)
     load_weights(checkpoint, family, backbone, head, device=target, dtype=TORCH_DTYPES[dtype])
+    if adapter is not None:
+        merge(adapter, backbone)
     return LoadedModel(
         name=name or Path(source).name,
         source=source,
@@ -92,6 +100,21 @@ def load_model(
         dtype=TORCH_DTYPES[dtype],
         device=target,
     )
+
+
+def _read_parts(folder: Path) -> tuple[Checkpoint, Adapter | None]:
+    """The checkpoint to load, and the adapter to merge into it when `folder` holds one."""
+    refuse_escaping_links(folder)
+    adapter = read_adapter(folder)
+    if adapter is None:
+        return read_checkpoint(folder), None
+    base = read_checkpoint(locate(adapter.base, adapter.base_revision).folder)
+    return with_score_head(base, adapter), adapter
+
+
+def _nearest_tokenizer(folder: Path, base: Path) -> PreTrainedTokenizerFast:
+    """The folder's own tokenizer, else that of the model that its adapter changes."""
+    return read_tokenizer(folder if (folder / "tokenizer.json").is_file() else base)
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

@@ -18,6 +18,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 _GENERATION_TAG = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 """Marks of the assistant's text for training; they write nothing."""
 
+_NOT_GIVEN = {"tools": None, "documents": None, "add_generation_prompt": False}
+"""What templates ask for beside the messages, as transformers passes it."""
+
 
 def _raise(message: str) -> NoReturn:
     raise TemplateError(message)
@@ -35,7 +38,7 @@ def longest_rendering(
     template = environment.from_string(_GENERATION_TAG.sub("", source))
     longest = 0
     for messages in conversations:
-        variables: dict[str, Any] = {**names, "messages": messages, "add_generation_prompt": False}
+        variables: dict[str, Any] = {**names, **_NOT_GIVEN, "messages": messages}
         try:
             longest = max(longest, len(template.render(variables)))
         except TemplateError:

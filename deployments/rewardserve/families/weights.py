@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rewardserve.errors import WeightsMismatch
 from rewardserve.families.base import Family, Head
-from rewardserve.families.checkpoint import Checkpoint
+from rewardserve.families.checkpoint import Checkpoint, TensorHeader
 
 _COMPUTED_BUFFERS = re.compile(r"\.rotary_emb\.inv_freq$")
 """Stored by old releases; the model computes them."""
@@ -63,15 +63,15 @@ def _read(
     for file, keys in files.items():
         with safe_open(file, framework="pt", device=str(device)) as weights:
             for key in keys:
-                loaded[key] = _tensor(weights, key, wanted[key])
+                loaded[key] = _tensor(weights, checkpoint.tensors[key], wanted[key])
     return loaded
 
 
-def _tensor(weights: Any, key: str, wanted: Tensor) -> Tensor:
-    if tuple(weights.get_slice(key).get_shape()) == tuple(wanted.shape):
-        stored: Tensor = weights.get_tensor(key)
+def _tensor(weights: Any, header: TensorHeader, wanted: Tensor) -> Tensor:
+    if header.shape == tuple(wanted.shape):
+        stored: Tensor = weights.get_tensor(header.name)
     else:
-        stored = weights.get_slice(key)[: wanted.shape[0]]
+        stored = weights.get_slice(header.name)[: wanted.shape[0]]
     return stored.to(wanted.dtype)
 
 
