@@ -43,7 +43,14 @@ BACKBONES: dict[str, PretrainedConfig] = {
     "mistral-window-16": MistralConfig(**SIZES, sliding_window=16),
     "qwen3": Qwen3Config(**SIZES),
 }
-CORPORA = ["single turns", "multi-turn pairs", "best of 16", "duplicates", "one-token response"]
+CORPORA = [
+    "single turns",
+    "multi-turn pairs",
+    "best of 16",
+    "duplicates",
+    "one-token response",
+    "long",
+]
 
 
 def corpus(name: str) -> list[TokenIds]:
@@ -66,6 +73,8 @@ def corpus(name: str) -> list[TokenIds]:
             return extend(history, *range(5, 21))
         case "duplicates":
             return [history, history, *extend(history, 9), history]
+        case "long":
+            return extend(text(170), 40, 150, 33)
         case _:
             return [*extend(history, 1, 1, 1), history]
 

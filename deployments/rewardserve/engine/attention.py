@@ -1,9 +1,8 @@
-"""Attention over packs: every token sees its ancestors' tokens and, causally, its own node's.
+"""Attention over the spans of a pack: every query over its path, by torch's own operators.
 
-Knows spans of a pack and torch's attention. Knows nothing of weights, text or scores.
+Knows spans and torch. Knows nothing of weights, text or scores.
 """
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,151 +11,133 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from rewardserve.engine.tree import Node, Pack
+from rewardserve.engine.linear import linear
+from rewardserve.engine.spans import Span
 
-SOFTCAP_ROWS: Final = 512
-"""Queries whose softcapped logits are held at once; bounds memory at [heads, rows, path]."""
+ROWS: Final = 128
+"""Queries whose logits are held at once: [ROWS, path] of a few heads stays in cache."""
+ROUND_ROWS: Final = 32
+ROUND_KEYS: Final = 64
+"""Query and key counts are rounded up to these, so that the matrix products meet few shapes."""
+SPARE_ROWS: Final = max(ROUND_ROWS, ROUND_KEYS)
+"""Finite rows that rounding may read behind the last token of a query, key or value tensor."""
+SMALL: Final = 8192
+"""Query-key pairs below which one fused call beats four rounded ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionSettings:
-    """What a layer's attention is, beside its weights."""
+    """What a layer's attention is, beside its weights and its scaling of queries."""
 
-    scaling: float
     softcap: float | None = None
     """Gemma-2: logits become softcap * tanh(logits / softcap)."""
     window: int | None = None
     """Positions a token sees along its path, its own included; None for all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Queries that are the last tokens of one path, and the pieces of the pack that path is."""
+class SpanAttention:
+    """Attention of one pack's spans; made once, used by every layer.
 
-    queries: slice
-    """Rows of the query tensor."""
-    keys: tuple[slice, ...]
-    """Rows of the key tensor, from the root on; neighbouring pieces are joined."""
-    length: int
-    """Tokens on the path."""
+    Long spans run as matrix products of rounded shapes: what rounding adds is masked, or thrown
+    away. Short ones run in torch's fused attention, unless logits are softcapped, which it lacks.
+    """
 
-    @property
-    def rows(self) -> int:
-        return int(self.queries.stop - self.queries.start)
-
-
-class Spans:
-    """All spans of a pack's queries, with the masks they share; made once, used by every layer."""
-
-    def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
-        self.rows = sum(span.rows for span in spans)
+    def __init__(self, spans: Sequence[Span], dtype: torch.dtype, device: torch.device) -> None:
         self._spans = spans
-        self._device = device
-        self._masks: dict[tuple[int, int, int | None, torch.dtype], Tensor] = {}
+        size = ROUND_KEYS + ROWS + ROUND_KEYS
+        self._later = torch.full((size, size), -torch.inf, dtype=dtype, device=device).triu_(1)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, how: AttentionSettings) -> Tensor:
-        """Attention of every query over its path.
+        """Attention of all spans: [queries, heads * dim].
 
-        Takes `query` [1, heads, rows, dim], `key` and `value` [1, key heads, tokens, dim]; gives
-        [rows, heads * dim]. A window counts positions along the path.
+        Takes scaled `query` [heads, queries + SPARE_ROWS, dim], and `key` and `value`
+        [key heads, tokens + SPARE_ROWS, dim]. A window counts positions along the path.
         """
-        output = query.new_empty(query.shape[2], query.shape[1], query.shape[3])
+        key_heads, _, dim = key.shape
+        rows = query.shape[1] - SPARE_ROWS
+        # The query heads that share a key head side by side.
+        query = query.view(key_heads, -1, query.shape[1], dim)
+        output = query.new_empty(rows, *query.shape[:2], dim)
         for span in self._spans:
-            attended = self._span(
-                span, query[:, :, span.queries], _path(key, span), _path(value, span), how
-            )
-            output[span.queries] = attended[0].transpose(0, 1)
+            keys, values = _path(key, span), _path(value, span)
+            window = how.window if how.window is not None and how.window < span.length else None
+            if span.rows * span.length < SMALL and how.softcap is None:
+                output[span.queries] = self._fused(span, query, keys, values, window)
+            else:
+                self._in_products(span, query, keys, values, how.softcap, window, output)
         return output.flatten(1)
 
-    def _span(
-        self, span: Span, query: Tensor, key: Tensor, value: Tensor, how: AttentionSettings
+    def _fused(
+        self, span: Span, query: Tensor, key: Tensor, value: Tensor, window: int | None
     ) -> Tensor:
-        window = how.window if how.window is not None and how.window < span.length else None
-        if how.softcap is not None:
-            mask = self._mask(span, window, torch.float32)
-            return _softcapped(query, key, value, mask, how.scaling, how.softcap)
-        if span.rows == span.length and window is None:
-            return scaled_dot_product_attention(
-                query, key, value, is_causal=True, scale=how.scaling, enable_gqa=True
-            )
-        mask = self._mask(span, window, query.dtype)
-        return scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, scale=how.scaling, enable_gqa=True
+        first = span.length - span.rows
+        alone = span.rows == 1 and window is None
+        attended = scaled_dot_product_attention(
+            query[:, :, span.queries].flatten(0, 1)[None],
+            key[None, :, : span.length],
+            value[None, :, : span.length],
+            attn_mask=None if alone else self._mask(first, span.rows, 0, span.length, window),
+            scale=1.0,
+            enable_gqa=True,
         )
+        return attended.view(*query.shape[:2], span.rows, -1).permute(2, 0, 1, 3)
 
-    def _mask(self, span: Span, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        """Additive mask [rows, path], or None where the only query sees the whole path."""
-        if span.rows == 1 and window is None:
-            return None
-        key = (span.rows, span.length, window, dtype)
-        if key not in self._masks:
-            keys = torch.arange(span.length, device=self._device)
-            queries = keys[-span.rows :, None]
-            hidden = keys > queries
-            if window is not None:
-                hidden |= keys <= queries - window
-            mask = torch.zeros(span.rows, span.length, dtype=dtype, device=self._device)
-            self._masks[key] = mask.masked_fill_(hidden, -torch.inf)
-        return self._masks[key]
+    def _in_products(
+        self,
+        span: Span,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        softcap: float | None,
+        window: int | None,
+        output: Tensor,
+    ) -> None:
+        for row in range(0, span.rows, ROWS):
+            rows = min(ROWS, span.rows - row)
+            first = span.length - span.rows + row
+            low = 0 if window is None else _down(max(0, first - window + 1))
+            high = _up(first + rows, ROUND_KEYS)
+            # Before the edge every query sees every key.
+            edge = _down(first) if window is None else low
+            taken = _up(rows, ROUND_ROWS)
+            mask = self._mask(first, taken, edge, high, window)
+            queries = slice(span.queries.start + row, span.queries.start + row + taken)
+            for head in range(key.shape[0]):
+                # One product for the query heads that share a key head.
+                logits = linear(query[head, :, queries].flatten(0, 1), key[head, low:high])
+                if softcap is not None:
+                    logits.div_(softcap).tanh_().mul_(softcap)
+                logits.view(-1, taken, high - low)[:, :, edge - low :].add_(mask)
+                attended = linear(logits.softmax(-1), value[head, low:high].t())
+                kept = attended.view(-1, taken, attended.shape[-1])[:, :rows]
+                output[queries.start : queries.start + rows, head] = kept.transpose(0, 1)
 
-
-def node_spans(pack: Pack, device: torch.device) -> Spans:
-    """Every token of the pack as a query, one span a node."""
-    spans = [
-        Span(slice(node.start, node.end), _pieces(pack, node, node.end), _depth(node, node.end))
-        for node in pack.nodes
-    ]
-    return Spans(spans, device)
-
-
-def readout_spans(pack: Pack, rows: Sequence[int], device: torch.device) -> Spans:
-    """The pack's tokens `rows` alone as queries, in that order."""
-    spans = []
-    starts = [node.start for node in pack.nodes]
-    for index, row in enumerate(rows):
-        node = pack.nodes[bisect_right(starts, row) - 1]
-        spans.append(
-            Span(slice(index, index + 1), _pieces(pack, node, row + 1), _depth(node, row + 1))
-        )
-    return Spans(spans, device)
-
-
-def _depth(node: Node, end: int) -> int:
-    """Tokens on the path up to index `end` of the pack, which is in `node`."""
-    return node.depth + end - node.start
-
-
-def _pieces(pack: Pack, node: Node, end: int) -> tuple[slice, ...]:
-    pieces = [slice(node.start, end)]
-    while node.parent >= 0:
-        node = pack.nodes[node.parent]
-        if node.end == pieces[-1].start:
-            pieces[-1] = slice(node.start, pieces[-1].stop)
-        else:
-            pieces.append(slice(node.start, node.end))
-    return tuple(reversed(pieces))
+    def _mask(self, first: int, rows: int, low: int, high: int, window: int | None) -> Tensor:
+        """Additive mask of keys [low, high) for `rows` queries at positions from `first` on."""
+        offset = first - low
+        if window is None and max(offset + rows, high - low) <= len(self._later):
+            return self._later[offset : offset + rows, : high - low]
+        keys = torch.arange(low, high, device=self._later.device)
+        queries = torch.arange(first, first + rows, device=self._later.device)[:, None]
+        hidden = keys > queries
+        if window is not None:
+            hidden |= keys <= queries - window
+        mask = torch.zeros(hidden.shape, dtype=self._later.dtype, device=self._later.device)
+        return mask.masked_fill_(hidden, -torch.inf)
 
 
 def _path(states: Tensor, span: Span) -> Tensor:
+    """A span's path in keys or values [heads, tokens, dim], and what rounding reads behind it."""
+    last = span.keys[-1]
+    extended = slice(last.start, last.stop + _up(span.length, ROUND_KEYS) - span.length)
     if len(span.keys) == 1:
-        return states[:, :, span.keys[0]]
-    return torch.cat([states[:, :, piece] for piece in span.keys], dim=2)
+        return states[:, extended]
+    return torch.cat([*(states[:, piece] for piece in span.keys[:-1]), states[:, extended]], dim=1)
 
 
-def _softcapped(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, softcap: float
-) -> Tensor:
-    """softmax(softcap * tanh(q.k * scaling / softcap) + mask) @ value, softmax in float32."""
-    _, heads, rows, dim = query.shape
-    key_heads, length = key.shape[1], key.shape[2]
-    # The query heads that share a key head are rows of one product, so that keys are not copied.
-    grouped = query.reshape(key_heads, heads // key_heads, rows, dim) * (scaling / softcap)
-    output = torch.empty_like(grouped)
-    for piece in (slice(at, at + SOFTCAP_ROWS) for at in range(0, rows, SOFTCAP_ROWS)):
-        folded = grouped[:, :, piece].reshape(key_heads, -1, dim)
-        logits = torch.bmm(folded, key[0].transpose(1, 2)).float().tanh_().mul_(softcap)
-        if mask is not None:
-            logits.view(heads, -1, length).add_(mask[piece])
-        weights = logits.softmax(-1).to(value.dtype)
-        output[:, :, piece] = torch.bmm(weights, value[0]).view_as(output[:, :, piece])
-    return output.view(1, heads, rows, dim)
+def _up(count: int, step: int) -> int:
+    return -(-count // step) * step
+
+
+def _down(count: int) -> int:
+    return count - count % ROUND_KEYS

@@ -10,13 +10,11 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
-from transformers import PreTrainedModel
 
-from rewardserve.engine.attention import AttentionSettings, Spans, node_spans, readout_spans
+from rewardserve.engine.attention import SPARE_ROWS, AttentionSettings, SpanAttention
+from rewardserve.engine.linear import linear
+from rewardserve.engine.spans import node_spans, readout_spans
 from rewardserve.engine.tree import Pack
-
-ONEDNN_LINEAR: Final = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - it has no other name
 
 CACHE_ROWS: Final = 512
 """Rows of a pack that a CPU takes through a layer's MLP at once, so that they stay in cache."""
@@ -28,7 +26,7 @@ class PackedBackbone(nn.Module):
     Takes the stock model's weights over: the stock model is not usable afterwards.
     """
 
-    def __init__(self, stock: PreTrainedModel) -> None:
+    def __init__(self, stock: Any) -> None:
         super().__init__()
         self.embed_tokens = stock.embed_tokens
         self.rotary_emb = stock.rotary_emb
@@ -44,24 +42,26 @@ class PackedBackbone(nn.Module):
         hidden = self.embed_tokens(torch.from_numpy(pack.token_ids).to(device, torch.long))
         positions = torch.from_numpy(pack.position_ids).to(device, torch.long)
         cos, sin = self.rotary_emb(hidden[None], positions[None])
-        spans = node_spans(pack, device)
+        attention = SpanAttention(node_spans(pack), hidden.dtype, device)
         for layer in self.layers[:-1]:
-            hidden = layer(hidden, (cos[0], sin[0]), spans, None)
+            hidden = layer(hidden, (cos[0], sin[0]), attention, None)
+        attention = SpanAttention(readout_spans(pack, rows), hidden.dtype, device)
         reads = torch.tensor(rows, device=device)
-        spans = readout_spans(pack, rows, device)
-        return self.norm(self.layers[-1](hidden, (cos[0], sin[0]), spans, reads))  # type: ignore[no-any-return]
+        hidden = self.layers[-1](hidden, (cos[0], sin[0]), attention, reads)
+        final: Tensor = self.norm(hidden)
+        return final
 
 
 class PackedLayer(nn.Module):
     """One decoder layer over a pack's rows; replaces a stock layer and takes its weights over."""
 
-    def __init__(self, stock: nn.Module, config: Any) -> None:
+    def __init__(self, stock: Any, config: Any) -> None:
         super().__init__()
         attention, mlp = stock.self_attn, stock.mlp
         self.head_dim = attention.head_dim
         self.query_heads = config.num_attention_heads
+        self.scaling = attention.scaling
         self.settings = AttentionSettings(
-            scaling=attention.scaling,
             softcap=getattr(attention, "attn_logit_softcapping", None),
             window=_window(attention, config),
         )
@@ -82,37 +82,42 @@ class PackedLayer(nn.Module):
         self.after_mlp_norm = stock.post_feedforward_layernorm if sandwich else None
 
     def forward(
-        self, hidden: Tensor, rotary: tuple[Tensor, Tensor], spans: Spans, reads: Tensor | None
+        self,
+        hidden: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        attention: SpanAttention,
+        reads: Tensor | None,
     ) -> Tensor:
         """The layer's output, for all rows of `hidden` or for the rows `reads` alone."""
         states = self._project(hidden, rotary)
-        query, rest = states.split([self.query_heads, states.shape[1] - self.query_heads], dim=1)
-        key, value = rest.chunk(2, dim=1)
+        query = states[: self.query_heads]
+        key, value = states[self.query_heads :].chunk(2)
         if reads is not None:
-            query, hidden = query[:, :, reads], hidden[reads]
-        attended = spans.attend(query, key, value, self.settings)
+            query = query.new_zeros(len(query), len(reads) + SPARE_ROWS, self.head_dim)
+            query[:, : len(reads)] = states[: self.query_heads, reads]
+            hidden = hidden[reads]
+        attended = attention.attend(query, key, value, self.settings)
         output = torch.empty_like(hidden)
         for rows in _pieces(hidden):
             output[rows] = self._finish(hidden[rows], attended[rows])
         return output
 
     def _project(self, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """Rotated queries and keys, and values: [1, heads of all three, rows, head dim]."""
+        """Scaled and rotated queries, rotated keys, and values: [heads of all, rows, head dim]."""
         heads = self.query_key_value.weight.shape[0] // self.head_dim
-        states = hidden.new_empty(hidden.shape[0], heads, self.head_dim)
+        states = hidden.new_empty(heads, len(hidden) + SPARE_ROWS, self.head_dim)
+        states[:, len(hidden) :] = 0
         rotated = (heads + self.query_heads) // 2
         for rows in _pieces(hidden):
             projected = self.query_key_value(self.attention_norm(hidden[rows]))
-            states[rows] = projected.view(-1, heads, self.head_dim)
+            states[:, rows] = projected.view(-1, heads, self.head_dim).transpose(0, 1)
+            query, key = states[: self.query_heads, rows], states[self.query_heads : rotated, rows]
             if self.query_norm is not None and self.key_norm is not None:
-                query, key = (
-                    states[rows, : self.query_heads],
-                    states[rows, self.query_heads : rotated],
-                )
                 query.copy_(self.query_norm(query))
                 key.copy_(self.key_norm(key))
-            _rotate(states[rows, :rotated], rotary[0][rows], rotary[1][rows])
-        return states.transpose(0, 1)[None]
+            query.mul_(self.scaling)
+            _rotate(states[:rotated, rows], rotary[0][rows], rotary[1][rows])
+        return states
 
     def _finish(self, hidden: Tensor, attended: Tensor) -> Tensor:
         """What follows attention: output projection, residual, MLP, residual."""
@@ -137,20 +142,16 @@ class Projection(nn.Module):
     def __init__(self, *stock: nn.Linear) -> None:
         super().__init__()
         alone = len(stock) == 1
-        biases = [layer.bias for layer in stock if layer.bias is not None]
-        weights = [layer.weight.detach() for layer in stock]
+        biases: list[Tensor] = [layer.bias.detach() for layer in stock if layer.bias is not None]
+        weights: list[Tensor] = [layer.weight.detach() for layer in stock]
         self.register_buffer("weight", weights[0] if alone else torch.cat(weights))
-        self.register_buffer("bias", torch.cat(biases).detach() if biases else None)
+        self.register_buffer("bias", torch.cat(biases) if biases else None)
 
     def forward(self, rows: Tensor) -> Tensor:
-        if rows.device.type == "cpu":
-            # oneDNN's product: on CPUs whose AVX-512 the default library leaves unused, twice
-            # its rate in float32 (benchmarks/README.md), and the same rate elsewhere.
-            return ONEDNN_LINEAR(rows, self.weight, self.bias, "none", [], "")  # type: ignore[no-any-return]
-        return F.linear(rows, self.weight, self.bias)
+        return linear(rows, self.weight, self.bias)
 
 
-def _window(attention: nn.Module, config: Any) -> int | None:
+def _window(attention: Any, config: Any) -> int | None:
     if hasattr(attention, "layer_type"):
         window: int | None = attention.sliding_window
         return window
@@ -158,9 +159,9 @@ def _window(attention: nn.Module, config: Any) -> int | None:
 
 
 def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Rotary embedding in place: `states` [rows, heads, dim]; `cos`, `sin` [rows, dim]."""
+    """Rotary embedding in place: `states` [heads, rows, dim]; `cos`, `sin` [rows, dim]."""
     half = states.shape[-1] // 2
-    cos, sin = cos[:, None, :half], sin[:, None, :half]
+    cos, sin = cos[:, :half], sin[:, :half]
     first, second = states[..., :half], states[..., half:]
     turned = first * sin
     first.mul_(cos).addcmul_(second, sin, value=-1)
@@ -170,4 +171,4 @@ def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> None:
 def _pieces(hidden: Tensor) -> Iterator[slice]:
     size = CACHE_ROWS if hidden.device.type == "cpu" else len(hidden)
     for first in range(0, len(hidden), size):
-        yield slice(first, first + size)
+        yield slice(first, min(first + size, len(hidden)))

@@ -4,11 +4,13 @@ Knows nothing of packing, Ray or HTTP, and loads nothing itself (`loading` does)
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rewardserve.errors import NonFiniteScore
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from rewardserve.families.checkpoint import Checkpoint
+
+
+TokenIds: TypeAlias = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,8 @@ class RewardParts:
 class Encoded:
     """One conversation as the backbone takes it."""
 
-    token_ids: Sequence[int]
-    """Whole conversation, special tokens included; an int32 numpy array."""
+    token_ids: TokenIds
+    """Whole conversation, special tokens included."""
     readouts: tuple[int, ...]
     """Positions whose final hidden states the head reads, as many as the head's `reads`."""
     truncated: bool = False
@@ -57,7 +62,7 @@ class Head(nn.Module, ABC):
         Raises UnsupportedCheckpoint when the tokenizer lacks it.
         """
 
-    def readouts(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+    def readouts(self, token_ids: TokenIds) -> tuple[int, ...]:
         """Positions to read, `reads` of them; the last token's is the default.
 
         Raises InvalidConversation when the head finds no place to read.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from rewardserve.errors import InvalidConversation
-from rewardserve.families.base import Head, RewardParts, float_lists
+from rewardserve.families.base import Head, RewardParts, TokenIds, float_lists
 from rewardserve.families.tokens import last_occurrence, marker_ids
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class GatedHead(Head):
         """Learn the ids that mark the gate."""
         self._marker_ids = marker_ids(tokenizer, self._marker)
 
-    def readouts(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+    def readouts(self, token_ids: TokenIds) -> tuple[int, ...]:
         """The start of the last marker, and the last token."""
         gate = last_occurrence(token_ids, self._marker_ids)
         if gate is None:
