@@ -67,29 +67,31 @@ def format_of(path: str) -> Format | None:
 
 def _files_of(name: str) -> list[InputFile]:
     filesystem, path = open_filesystem(name)
-    prefix = name.removesuffix(path.lstrip("/")) if "://" in name else ""
     try:
         found = list(_found(filesystem, path))
     except OSError as error:
         raise DataError(f"cannot read {name}: {error}") from error
-    files = [_input_file(prefix, info) for info in found]
+    files = [_input_file(name, info) for info in found]
     if not files:
         known = ", ".join(SUFFIXES)
         raise DataError(f"no input files at {name}; known formats are {known}")
     return files
 
 
-def _input_file(prefix: str, info: fs.FileInfo) -> InputFile:
+def _input_file(name: str, info: fs.FileInfo) -> InputFile:
     known = format_of(info.path)
     if known is None:
         raise DataError(f"{info.path} has none of the known suffixes {', '.join(SUFFIXES)}")
-    path = prefix + info.path.lstrip("/") if prefix else info.path
-    return InputFile(path, known, info.size or 0)
+    if "://" not in name:
+        return InputFile(info.path, known, info.size or 0)
+    scheme, _, rest = name.partition("://")
+    options = "".join(rest.partition("?")[1:])
+    return InputFile(f"{scheme}://{info.path}{options}", known, info.size or 0)
 
 
 def _found(filesystem: fs.FileSystem, path: str) -> Iterator[fs.FileInfo]:
-    if any(character in path for character in "*?["):
-        base = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
+    if "*" in path or "?" in path:
+        base = re.split(r"[*?]", path, maxsplit=1)[0].rpartition("/")[0]
         pattern = re.compile(_as_regex(path))
         yield from (i for i in _listed(filesystem, base) if pattern.fullmatch(i.path))
         return

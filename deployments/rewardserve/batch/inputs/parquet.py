@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rewardserve.batch.inputs.files import InputFile
-from rewardserve.batch.inputs.rows import BATCH_BYTES, BATCH_ROWS, Description, Rows
+from rewardserve.batch.inputs.rows import BATCH_BYTES, BATCH_ROWS, Description, Rows, decoded_bytes
 from rewardserve.batch.storage import open_filesystem
 from rewardserve.batch.units import Block, Unit
 from rewardserve.errors import DataError
@@ -95,7 +95,9 @@ class ParquetReader:
         try:
             if self._cursor is None or not self._cursor.can_reach(path, unit):
                 self._cursor = _Cursor(path, unit)
-            yield from self._cursor.take(unit)
+            for rows in self._cursor.take(unit):
+                decoded_bytes(rows.batch)  # refuses what Arrow would read out of bounds
+                yield rows
         except (OSError, pa.ArrowException, ValueError) as error:
             self._cursor = None
             raise DataError(

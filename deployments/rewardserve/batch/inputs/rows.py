@@ -82,7 +82,10 @@ def slices_of(sizes: Sizes, limit: int) -> Iterator[tuple[int, int]]:
 
 
 def decoded_bytes(batch: pa.RecordBatch) -> Sizes:
-    """Bytes of text in each row, once spelt out; found without spelling it out."""
+    """Bytes of text in each row, once spelt out; found without spelling it out.
+
+    Raises pyarrow.ArrowInvalid for a dictionary index out of bounds, which Arrow itself follows.
+    """
     sizes = np.zeros(len(batch), np.int64)
     for column in batch.columns:
         sizes += _text_bytes(column)
@@ -93,7 +96,10 @@ def _text_bytes(array: pa.Array) -> Sizes:
     kind = array.type
     if pt.is_dictionary(kind):
         lengths = np.append(_text_bytes(array.dictionary), 0)
-        return lengths[_int64(pc.fill_null(array.indices, len(array.dictionary)))]
+        indices = _int64(pc.fill_null(array.indices, len(array.dictionary)))
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(lengths):
+            raise pa.ArrowInvalid("a dictionary index is out of bounds")
+        return lengths[indices]
     if pt.is_string_view(kind) or pt.is_binary_view(kind):
         return _text_bytes(array.cast(pa.large_binary()))
     if any(test(kind) for test in TEXTS):

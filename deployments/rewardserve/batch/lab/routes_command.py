@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rich.table import Table
 from rewardserve.batch.columns import parse_overrides
 from rewardserve.batch.lab.route_lab import RouteLab
 from rewardserve.batch.lab.scored_rows import scored_batches
-from rewardserve.batch.lab.scoring import Scored, score_corpus
+from rewardserve.batch.lab.scoring import Scored, revisions_of, score_corpus
 from rewardserve.batch.models import resolve_models
 from rewardserve.batch.score_command import ray_cluster
 from rewardserve.batch.settings import BulkSettings
@@ -56,16 +56,16 @@ def try_routes(options: RoutesOptions, load: Load = load_model_scorer) -> dict[s
     Raises RewardServeError's kinds.
     """
     settings = options.bulk_settings()
+    plan = _plan(options, revisions_of(settings))  # before anything is scored
     with ray_cluster():
         scored = score_corpus(options.inputs, options.scores, settings, load)
-    plan = _plan(options, scored)
     return asyncio.run(_tried(plan, scored)) | {"rows": scored.corpus.manifest["rows"]}
 
 
-def _plan(options: RoutesOptions, scored: Scored) -> Plan:
-    folder, models = options.calibration, list(scored.revisions)
-    known = load_calibrations(folder, models, scored.revisions) if folder else {}
-    return resolve(options.routes, models, known)
+def _plan(options: RoutesOptions, revisions: Mapping[str, str | None]) -> Plan:
+    folder = options.calibration
+    known = load_calibrations(folder, revisions, revisions) if folder else {}
+    return resolve(options.routes, list(revisions), known)
 
 
 async def _tried(plan: Plan, scored: Scored) -> dict[str, Any]:
@@ -79,46 +79,62 @@ async def _tried(plan: Plan, scored: Scored) -> dict[str, Any]:
 
 
 def show_routes(report: Mapping[str, Any], console: Console) -> None:
-    """The report as tables: accuracy by subset and cost, agreement, and what cascades save."""
+    """The report as tables: accuracy and cost, subsets, agreement, and what cascades save."""
     console.print(_overview(report))
-    console.print(_agreement("Kendall's tau within prompts", report["kendall_tau"]))
+    if any(len(shown["accuracy"]) > 1 for shown in report["names"].values()):
+        console.print(_by_subset(report["names"]))
+    console.print(_agreement(report["kendall_tau"]))
     for name, strong in report["cascades"].items():
-        same = report["same_best"][name].get(strong)
-        spent = report["names"][name]["computed_tokens"]
-        alone = report["names"].get(strong, {}).get("computed_tokens")
-        if same is not None and alone:
-            console.print(
-                f"{name}: same best response as {strong} alone for {same:.1%} of prompts, "
-                f"for {spent / alone:.1%} of its computed tokens",
-                highlight=False,
-            )
+        console.print(_saving(report, name, strong), highlight=False)
 
 
 def _overview(report: Mapping[str, Any]) -> Table:
-    names = report["names"]
-    subsets = sorted({subset for shown in names.values() for subset in shown["accuracy"]} - {ALL})
     table = Table(title=f"routes on {report['rows']:,} rows", title_justify="left")
     table.add_column("")
-    for heading in (ALL, *subsets, "mean spread", "computed tokens", "errors"):
+    for heading in ("accuracy", "by chance", "mean spread", "computed tokens", "errors"):
         table.add_column(heading, justify="right")
-    for name, shown in names.items():
-        rates = [shown["accuracy"].get(subset) for subset in (ALL, *subsets)]
-        spread = shown["mean_spread"]
+    for name, shown in report["names"].items():
+        judged = shown["accuracy"].get(ALL, {})
         table.add_row(
             name,
-            *("" if rate is None else f"{rate['accuracy']:.1%}" for rate in rates),
-            "" if spread is None else f"{spread:.3f}",
+            _rate(judged.get("accuracy")),
+            _rate(judged.get("by_chance")),
+            "" if shown["mean_spread"] is None else f"{shown['mean_spread']:.3f}",
             f"{shown['computed_tokens']:,}",
             f"{sum(shown['errors'].values()):,}",
         )
     return table
 
 
-def _agreement(title: str, rates: Mapping[str, Mapping[str, float | None]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for name in rates:
-        table.add_column(name, justify="right")
+def _by_subset(names: Mapping[str, Any]) -> Table:
+    table = _table("accuracy by subset", names)
+    for subset in sorted({subset for shown in names.values() for subset in shown["accuracy"]}):
+        judged = (shown["accuracy"].get(subset, {}) for shown in names.values())
+        table.add_row(subset, *(_rate(each.get("accuracy")) for each in judged))
+    return table
+
+
+def _agreement(rates: Mapping[str, Mapping[str, float | None]]) -> Table:
+    table = _table("Kendall's tau within prompts", rates)
     for name, row in rates.items():
         table.add_row(name, *("" if rate is None else f"{rate:.2f}" for rate in row.values()))
     return table
+
+
+def _saving(report: Mapping[str, Any], name: str, strong: str) -> str:
+    spent = {each: shown["computed_tokens"] for each, shown in report["names"].items()}
+    same = _rate(report["same_best"][name].get(strong)) or "unknown"
+    share = _rate(spent[name] / spent[strong] if spent.get(strong) else None) or "unknown"
+    return f"{name}: same best response as {strong} alone {same}, of its computed tokens {share}"
+
+
+def _table(title: str, names: Iterable[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _rate(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.1%}"

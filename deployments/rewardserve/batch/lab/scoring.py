@@ -37,7 +37,7 @@ def score_corpus(
     Every corpus and set of models has a folder of its own inside, named by its fingerprint. Raises
     SettingsError for a model whose revision is not pinned, and DataError and its kinds.
     """
-    revisions = {model.name: pinned_revision(model) for model in settings.models}
+    revisions = revisions_of(settings)
     manifest = describe_run(plan_corpus(inputs, settings), settings)
     read = {key: manifest[key] for key in ("shape", "roles", "prompt_source", "inputs", "truncate")}
     out = str(folder / fingerprint(manifest)[:16])
@@ -52,11 +52,16 @@ def score_corpus(
     return Scored(open_scored(out), revisions, fingerprint(read))
 
 
-def pinned_revision(model: BulkModel) -> str | None:
-    """The commit that the model's rewards will name; None for a local folder.
+def revisions_of(settings: BulkSettings) -> dict[str, str | None]:
+    """The commits that the models' rewards will name, by model; None for local folders.
 
     Raises SettingsError for a hub id that follows a branch.
     """
+    return {model.name: pinned_revision(model) for model in settings.models}
+
+
+def pinned_revision(model: BulkModel) -> str | None:
+    """The same for one model."""
     settings = model.settings
     if Path(settings.source).is_dir():
         return None
