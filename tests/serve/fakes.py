@@ -37,6 +37,8 @@ class FakeModel:
     behave: Callable[[Sequence[Any]], Awaitable[list[float]]] | None = None
     calls: list[Sequence[Any]] = field(default_factory=list)
     cancelled: int = 0
+    describes: Callable[[Sequence[Any]], Awaitable[list[float]]] | None = None
+    """What happens before it says what it is, if anything."""
     alone: list[bool] = field(default_factory=list)
     """Whether each call was to share no forward."""
 
@@ -59,6 +61,8 @@ class FakeModel:
         self.cancelled += 1
 
     async def _description(self) -> ModelDescription:
+        if self.describes:
+            await self.describes([])
         return ModelDescription("linear", "hub/fake", None, 4096)
 
     async def _score(self, items: Sequence[Any]) -> ModelAnswer:
@@ -87,7 +91,26 @@ def gateway(*models: FakeModel, **settings: Any) -> Gateway:
     """A gateway in front of fake models."""
     handles = {model.name: model.handle for model in models}
     names = list(handles) or ["absent"]
-    return Gateway(RouterSettings(models=names, **settings), handles.__getitem__)
+    router = RouterSettings(models=names, **settings)
+    return Gateway(router, handles.__getitem__, lambda: status_of(**{name: {} for name in names}))
+
+
+def status_of(**applications: dict[str, Any]) -> Any:
+    """What Serve says of applications: of each `status`, `deployment` status and `running`."""
+    return SimpleNamespace(
+        applications={
+            name: SimpleNamespace(
+                status=said.get("status", "RUNNING"),
+                deployments={
+                    "RewardModel": SimpleNamespace(
+                        status=said.get("deployment", "HEALTHY"),
+                        replica_states={"RUNNING": said.get("running", 1)},
+                    )
+                },
+            )
+            for name, said in applications.items()
+        }
+    )
 
 
 @asynccontextmanager

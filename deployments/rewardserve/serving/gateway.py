@@ -7,11 +7,13 @@ requests become groups, and little else.
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
 from fastapi import FastAPI
+from ray import serve
+from ray.serve.schema import ServeStatus
 
 from rewardserve.errors import RewardServeError, http_error
 from rewardserve.routing.evaluate import Group, Item
@@ -43,13 +45,18 @@ log = structlog.stdlib.get_logger("rewardserve.gateway")
 class Gateway:
     """One replica of the router; it implements `serving.service.Service`."""
 
-    def __init__(self, settings: RouterSettings, resolver: Resolver) -> None:
+    def __init__(
+        self,
+        settings: RouterSettings,
+        resolver: Resolver,
+        read_status: Callable[[], ServeStatus] = serve.status,
+    ) -> None:
         configure_logs()
         self._limits = settings.limits
         self._metrics = RouterMetrics()
         self._keys = ApiKeys.from_environment(settings.auth.api_keys_env) if settings.auth else None
         self._router = Router(settings, resolver, self._metrics)
-        self._states = ModelStates(self._router.models)
+        self._states = ModelStates(self._router.models, read_status)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_http_app(self, max_body_bytes=self._limits.max_body_bytes, keys=self._keys)

@@ -5,11 +5,11 @@ scaled to zero is fine and stays asleep. Knows nothing of requests.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import serve
-from ray.serve.schema import ApplicationStatus, ServeStatus
+from ray.serve.schema import ServeStatus
 
 from rewardserve.errors import RewardServeError
 from rewardserve.serving.answers import ModelDescription
@@ -34,8 +34,11 @@ def running_model(name: str) -> Any:
 class ModelStates:
     """The state of a router's models."""
 
-    def __init__(self, models: Mapping[str, ModelClient]) -> None:
+    def __init__(
+        self, models: Mapping[str, ModelClient], read_status: Callable[[], ServeStatus]
+    ) -> None:
         self._models = models
+        self._read_status = read_status
         self._states: dict[str, str] = {}
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
@@ -60,7 +63,7 @@ class ModelStates:
         return self._states
 
     async def _read(self) -> dict[str, str]:
-        status = await asyncio.to_thread(serve.status)
+        status = await asyncio.to_thread(self._read_status)
         states = {name: state_of(name, status) for name in self._models}
         running = [name for name, state in states.items() if state == "ready"]
         answers = await asyncio.gather(*(self._describe(name) for name in running))
@@ -98,8 +101,8 @@ def state_of(name: str, status: ServeStatus) -> str:
     if application is None:
         return "missing"
     deployment = application.deployments.get(DEPLOYMENT)
-    if deployment is None or application.status == ApplicationStatus.DEPLOY_FAILED:
-        return application.status.value.lower()
+    if deployment is None or application.status == "DEPLOY_FAILED":
+        return application.status.lower()
     if any(state == "RUNNING" and count for state, count in deployment.replica_states.items()):
         return "ready"
     return SCALED_TO_ZERO.get(deployment.status, "starting")
