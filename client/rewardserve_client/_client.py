@@ -31,7 +31,7 @@ class RewardClient(BaseClient):
         with RewardClient("http://127.0.0.1:8000") as client:
             reward = client.score(conversation, model="armorm")
 
-    Every scoring method takes the options `model`, `truncate`, `priority` and `tags`. A busy
+    Every scoring method takes the options of `ScoreOptions`: `model`, `truncate` and so on. A busy
     server, a failed connection and a lost replica are retried; every other failure is a
     `RewardClientError`, never a score. A client may be shared by threads, forked and pickled
     (its API key goes along).

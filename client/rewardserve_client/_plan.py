@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from typing_extensions import TypedDict
@@ -39,6 +39,8 @@ class ScoreOptions(TypedDict, total=False):
     priority: Priority
     tags: dict[str, str]
     """Free labels that `select` routes read."""
+    ensemble: dict[str, Any]
+    """An ensemble for this call alone, in cluster.yaml's terms; asked instead of `model`."""
 
 
 @dataclass(frozen=True)

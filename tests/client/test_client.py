@@ -8,14 +8,13 @@ from itertools import count
 from typing import Any
 
 import pytest
+from tests.client.conftest import conversation
 
 import rewardserve_client as api
 from rewardserve_client import AsyncRewardClient, RewardClient, Timeout
 from rewardserve_client._settings import ClientSettings
 from rewardserve_client._types import Conversation, RewardsRequest, RewardsResponse
 from rewardserve_client.testing import FakeCluster, FakeTransport
-
-from .conftest import conversation
 
 
 def number(conversation: Conversation) -> float:

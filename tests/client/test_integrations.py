@@ -69,7 +69,7 @@ async def test_trl_never_gets_a_reward_for_a_failure(cluster: FakeCluster) -> No
     cluster.fail_next(Unauthorized("no key"))
     with pytest.raises(Unauthorized):
         await trl.reward_function(cluster.client())(prompts=["a"], completions=["1"])
-    call = [{"role": "assistant", "content": None, "tool_calls": []}]
+    call: list[dict[str, Any]] = [{"role": "assistant", "content": None, "tool_calls": []}]
     with pytest.raises(InvalidConversation, match="tool call"):
         await trl.reward_function(cluster.client())(prompts=["a"], completions=[call])
 

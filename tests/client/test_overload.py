@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.client.conftest import conversation
 
 from rewardserve_client import AsyncRewardClient, Conversation
 from rewardserve_client._http import HttpAddress, HttpTransport
 from rewardserve_client._settings import ClientSettings, Timeout
 from rewardserve_client._types import RewardsRequest, RewardsResponse, as_conversations
-
-from .conftest import conversation
 
 SERVER = Path(__file__).with_name("scoring_server.py")
 LIVES = [

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.client.conftest import conversation
 
 from rewardserve_client import InvalidRequest, InvalidResponse, Reward
 from rewardserve_client._plan import (
@@ -18,8 +19,6 @@ from rewardserve_client._plan import (
     rewards_of,
 )
 from rewardserve_client._types import RewardsItem, RewardsRequest, RewardsResponse, as_conversations
-
-from .conftest import conversation
 
 
 def answer(*groups: list[float], indices: list[int] | None = None) -> RewardsResponse:

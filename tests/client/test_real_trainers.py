@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.client.test_overload import SERVER, free_port
 
 from rewardserve_client import AsyncRewardClient, integrations
-
-from .test_overload import SERVER, free_port
 
 FOLDER = Path(integrations.__file__).parent
 PROMPT = [{"role": "user", "content": "What is 2 + 2?"}]
@@ -41,8 +40,8 @@ def url() -> Iterator[str]:
 
 def tiny_policy(folder: Path) -> Any:
     """A model of a few thousand random weights with a tokenizer of single bytes, saved."""
-    import tokenizers  # noqa: PLC0415
-    import transformers  # noqa: PLC0415
+    tokenizers: Any = importlib.import_module("tokenizers")
+    transformers: Any = importlib.import_module("transformers")
 
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", *alphabet])}
@@ -112,13 +111,12 @@ class Words:
 def verl_batch(responses: list[str]) -> Any:
     import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
-    from verl import DataProto  # noqa: PLC0415
 
     width = max(map(len, responses))
     ids = torch.tensor([[*map(ord, text), *[0] * (width - len(text))] for text in responses])
     prompts = torch.ones(len(responses), 1, dtype=torch.long)
     infos = [{"prompt": PROMPT} for _ in responses]
-    return DataProto.from_dict(
+    return importlib.import_module("verl").DataProto.from_dict(
         tensors={
             "prompts": prompts,
             "responses": ids,
@@ -132,13 +130,17 @@ def verl_batch(responses: list[str]) -> Any:
     )
 
 
+def omegaconf(config: dict[str, Any]) -> Any:
+    """The kind of configuration that verl reads."""
+    return importlib.import_module("omegaconf").OmegaConf.create(config)
+
+
 def verl_function(name: str, url: str) -> Any:
     """Our function as verl loads it from its configuration."""
-    from omegaconf import OmegaConf  # noqa: PLC0415
-    from verl.trainer.ppo.reward import get_custom_reward_fn  # noqa: PLC0415
-
+    rewards = importlib.import_module("verl.trainer.ppo.reward")
     chosen = {"path": str(FOLDER / "verl.py"), "name": name, "reward_kwargs": {"url": url}}
-    return get_custom_reward_fn(OmegaConf.create({"reward": {"custom_reward_function": chosen}}))
+    config = {"reward": {"custom_reward_function": chosen}}
+    return rewards.get_custom_reward_fn(omegaconf(config))
 
 
 def loaded(function: Any) -> dict[str, Any]:
@@ -151,8 +153,7 @@ async def test_verl_scores_one_sample_at_a_time(url: str) -> None:
     pytest.importorskip("verl", reason="verl is not installed")
     naive = pytest.importorskip("verl.experimental.reward_loop.reward_manager.naive")
     compute_score = verl_function("compute_score", url)
-    config = importlib.import_module("omegaconf").OmegaConf.create({})
-    manager = naive.NaiveRewardManager(config, Words(), compute_score)
+    manager = naive.NaiveRewardManager(omegaconf({}), Words(), compute_score)
     result = await manager.run_single(verl_batch(["It is 4"]))
     await loaded(compute_score)["_awaited"](url).aclose()
     assert result["reward_score"] == 4.0

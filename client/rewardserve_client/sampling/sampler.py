@@ -139,9 +139,10 @@ class RejectionSampler:
                         break
                 if not running:
                     return
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     yield task.result()
+                    running.discard(task)
         finally:
             for task in running:
                 task.cancel()

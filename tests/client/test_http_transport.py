@@ -7,14 +7,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.client.conftest import conversation
 
 import rewardserve_client as api
 from rewardserve_client._http import HttpAddress, HttpTransport
 from rewardserve_client._plan import conversation_inputs, request_for
 from rewardserve_client._types import RewardsRequest
 from rewardserve_client.testing import FakeCluster
-
-from .conftest import conversation
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
 ADDRESS = HttpAddress("http://cluster", api_key="secret")
