@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from rewardserve.engine.tree import TokenIds
 from rewardserve.errors import Busy
 from rewardserve_client._types import Priority
 
@@ -64,9 +63,9 @@ class Waiting:
         self.prefixes = prefix_hashes(self.encoded.token_ids)
 
 
-def prefix_hashes(token_ids: Sequence[int]) -> tuple[int, ...]:
+def prefix_hashes(token_ids: TokenIds) -> tuple[int, ...]:
     """One hash for each whole block's end; equal where two sequences agree up to that point."""
-    content = np.asarray(token_ids, np.int32).tobytes()
+    content = token_ids.tobytes()
     width = PREFIX_BLOCK * 4
     hashes: list[int] = []
     seed = 0
