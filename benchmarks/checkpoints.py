@@ -22,7 +22,7 @@ from transformers.utils import logging
 
 from rewardserve.zoo import templates
 
-logging.disable_progress_bar()
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 Backbone = Literal["llama", "gemma2"]
 

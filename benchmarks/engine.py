@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -27,7 +27,7 @@ from benchmarks.measure import ROOT, Sample, Unit, interleave, median_of, save, 
 from benchmarks.peers import CEILINGS, LOOP, OURS, PEERS, Peer
 from benchmarks.peers.process import PeerFailed, PeerProcess
 from benchmarks.peers.protocol import Batch, Settings
-from benchmarks.workloads import QUICK_ROWS, ROWS, Shape, Workload, load, texts
+from benchmarks.workloads import QUICK_ANSWERS, QUICK_ROWS, ROWS, Shape, Workload, load, texts
 from rewardserve.settings import Dtype
 
 REPEATS: Final = 3
@@ -64,8 +64,7 @@ class Measured:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables and keep each as a dated file."""
     options = _options(arguments)
-    rows = QUICK_ROWS if options.quick or options.tiny else ROWS
-    workloads = [load(shape, rows[shape], tiny=options.tiny) for shape in options.shape]
+    workloads = [_workload(shape, options) for shape in options.shape]
     peers = [peer for peer in PEERS if peer.name in options.peer]
     for setup in _setups(options):
         folder = options.checkpoints / f"{setup.backbone}-{'tiny' if options.tiny else 'small'}"
@@ -78,6 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name = f"engine-{setup.backbone}-{setup.dtype}-{setup.threads}-threads"
             print(f"\nkept in {save(name, record, folder=options.results)}\n", flush=True)
     return 0
+
+
+def _workload(shape: Shape, options: argparse.Namespace) -> Workload:
+    if options.quick or options.tiny:
+        return load(shape, QUICK_ROWS[shape], most_answers=QUICK_ANSWERS, tiny=options.tiny)
+    return load(shape, ROWS[shape])
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -115,11 +120,18 @@ def measure(
     peers: Sequence[Peer],
     *,
     repeats: int,
+    start: Callable[[Peer, Settings], PeerProcess] = PeerProcess,
 ) -> dict[str, Any]:
     """The record of one table: every peer on every workload."""
     absent = {peer.name: reason for peer in peers if (reason := peer.missing())}
     with ExitStack() as stack:
-        running, versions = _start(stack, setup, written, peers, absent)
+        settings = Settings(str(written.folder), setup.dtype, setup.threads)
+        processes = [
+            stack.enter_context(start(peer, replace(settings, way=peer.way)))
+            for peer in peers
+            if peer.name not in absent
+        ]
+        running, versions = _ready(processes, absent)
         shapes = [
             _measure_shape(written, workload, running, absent, repeats) for workload in workloads
         ]
@@ -132,23 +144,12 @@ def measure(
     }
 
 
-def _start(
-    stack: ExitStack,
-    setup: Setup,
-    written: Written,
-    peers: Sequence[Peer],
-    absent: dict[str, str],
+def _ready(
+    processes: Sequence[PeerProcess], absent: dict[str, str]
 ) -> tuple[dict[str, PeerProcess], dict[str, dict[str, str]]]:
     """The peers that load, and their versions; the others go to `absent`."""
-    started = [
-        stack.enter_context(
-            PeerProcess(peer, Settings(str(written.folder), setup.dtype, setup.threads, peer.way))
-        )
-        for peer in peers
-        if peer.name not in absent
-    ]
     running, versions = {}, {}
-    for process in started:
+    for process in processes:
         try:
             versions[process.name] = process.ready()
             running[process.name] = process
@@ -226,6 +227,7 @@ def _rows(setup: Setup, written: Written, measured: Measured) -> Iterator[dict[s
         yield {
             "shape": measured.workload.shape,
             "prompts": measured.workload.prompts,
+            "conversations": len(measured.workload.conversations),
             "text": measured.workload.origin,
             "tokens": measured.tokens,
             "peer": name,
@@ -252,10 +254,8 @@ def _difference(answer: dict[str, Any], reference: dict[str, Any] | None) -> flo
     """Largest difference of a score from the card's loop in the same dtype."""
     if reference is None or not answer["scores"]:
         return None
-    return max(
-        abs(ours - theirs)
-        for ours, theirs in zip(answer["scores"], reference["scores"], strict=True)
-    )
+    pairs = zip(answer["scores"], reference["scores"], strict=True)
+    return max(float(abs(score - expected)) for score, expected in pairs)
 
 
 def report(record: dict[str, Any]) -> str:
@@ -270,8 +270,8 @@ def report(record: dict[str, Any]) -> str:
     for shape, rows in groupby(record["rows"], key=itemgetter("shape")):
         shown = list(rows)
         lines.append(
-            f"\n**{shape}**: {shown[0]['prompts']} prompts, {shown[0]['tokens']} tokens, "
-            f"{shown[0]['text']} text\n"
+            f"\n**{shape}**: {shown[0]['prompts']} prompts, {shown[0]['conversations']} "
+            f"conversations, {shown[0]['tokens']:,} tokens, {shown[0]['text']} text\n"
         )
         lines.append(table([_printed(row) for row in shown]))
     lines += ["", *(f"- {name}: {reason}" for name, reason in record["absent"].items())]

@@ -30,11 +30,12 @@ ROWS: Final[dict[Shape, int]] = {
 """Prompts of each shape: about 10,000 tokens each, seconds of work for every peer."""
 
 QUICK_ROWS: Final[dict[Shape, int]] = {
-    "alpaca_pairs": 3,
+    "alpaca_pairs": 2,
     "gsm8k_best_of_4": 4,
     "alpaca_best_of_16": 1,
     "long_prompt": 1,
 }
+QUICK_ANSWERS: Final = 4
 
 LONG_PROMPT_WORDS: Final = 740
 """About 1,000 tokens."""
@@ -52,11 +53,18 @@ class Workload:
     """"real" or "generated"."""
 
 
-def load(shape: Shape, prompts: int, *, corpora: Path = CORPORA, tiny: bool = False) -> Workload:
-    """A workload of so many prompts, the same every time."""
+def load(
+    shape: Shape,
+    prompts: int,
+    *,
+    most_answers: int = 16,
+    corpora: Path = CORPORA,
+    tiny: bool = False,
+) -> Workload:
+    """A workload of so many prompts, the same every time, with `most_answers` each or fewer."""
     real = corpora.is_dir() and not tiny
     rows = _corpus_rows(shape, prompts, corpora) if real else _generated_rows(shape, prompts, tiny)
-    conversations = [item for row in rows for item in row]
+    conversations = [item for row in rows for item in row[:most_answers]]
     return Workload(shape, conversations, prompts, "real" if real else "generated")
 
 
@@ -119,7 +127,7 @@ def _generated_rows(shape: Shape, prompts: int, tiny: bool) -> Iterator[list[Con
         "long_prompt": (LONG_PROMPT_WORDS, 75, LONG_PROMPT_ANSWERS),
     }[shape]
     if tiny:
-        prompt_words, answer_words, answers = prompt_words // 10 + 20, 8, min(answers, 4)
+        prompt_words, answer_words = prompt_words // 10 + 20, 8
     text = _writer(random.Random(f"{shape} {prompts}"))
     for _ in range(prompts):
         yield _asked(text(prompt_words), [text(answer_words) for _ in range(answers)])

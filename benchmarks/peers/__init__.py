@@ -62,6 +62,7 @@ PEERS: Final = (
     Peer(
         "vLLM",
         "vllm_offline",
+        "32",
         environment="vllm",
         variables=(
             ("VLLM_ENABLE_V1_MULTIPROCESSING", "0"),

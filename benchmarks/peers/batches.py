@@ -35,18 +35,20 @@ class Batches:
         scores = [0.0] * len(batch.sequences)
         computed = 0
         for indices in chosen(self._way, [len(item) for item in batch.sequences]):
-            inputs = self._padded([batch.sequences[index] for index in indices])
+            rows = [batch.sequences[index] for index in indices]
+            inputs = padded(rows, self._model.config.pad_token_id)
             computed += inputs["input_ids"].numel()
             logits = self._model(**inputs, use_cache=False).logits[:, 0].float().tolist()
             for index, score in zip(indices, logits, strict=True):
                 scores[index] = score
         return Outcome(scores, computed)
 
-    def _padded(self, rows: list[list[int]]) -> dict[str, Tensor]:
-        width = max(map(len, rows))
-        pad = self._model.config.pad_token_id
-        ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
-        return {"input_ids": ids, "attention_mask": (ids != pad).long()}
+
+def padded(rows: list[list[int]], pad: int) -> dict[str, Tensor]:
+    """Inputs [rows, longest row], padded on the right; `pad` occurs nowhere else."""
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
+    return {"input_ids": ids, "attention_mask": (ids != pad).long()}
 
 
 def chosen(way: str, lengths: list[int]) -> Iterator[list[int]]:

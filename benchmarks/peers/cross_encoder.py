@@ -30,8 +30,9 @@ class Encoder:
                 "attn_implementation": "eager" if capped else "sdpa",
             },
         )
-        # Pairs are rendered already; with a template it would take them for messages.
+        # Pairs are rendered already; with a template it would make messages of them.
         self._encoder.tokenizer.chat_template = None
+        self._encoder[0].modality_config.pop("message", None)
         self._computed = 0
         self._encoder[0].register_forward_pre_hook(self._count)
 

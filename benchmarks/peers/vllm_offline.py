@@ -17,6 +17,7 @@ class Offline:
             convert="classify",
             dtype=settings.dtype,
             enable_prefix_caching=True,
+            block_size=int(settings.way),
         )
         self._raw = PoolingParams(use_activation=False)
 
