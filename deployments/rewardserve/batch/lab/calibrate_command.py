@@ -7,7 +7,7 @@ from typing import Any
 
 from rewardserve.batch.columns import parse_overrides
 from rewardserve.batch.lab.scored_rows import ScoredBatch, scored_batches
-from rewardserve.batch.lab.scoring import Scored, score_corpus
+from rewardserve.batch.lab.scoring import Scored, pinned_revision, score_corpus
 from rewardserve.batch.models import resolve_models
 from rewardserve.batch.score_command import ray_cluster
 from rewardserve.batch.settings import BulkSettings
@@ -47,24 +47,27 @@ def calibrate_models(
     cannot be scored are left out. Raises RewardServeError's kinds.
     """
     settings = options.bulk_settings()
+    revisions = {model.name: pinned_revision(model) for model in settings.models}
     with ray_cluster():
         scored = score_corpus(options.inputs, options.out / "scores", settings, load)
     sources = {model.name: model.settings.source for model in settings.models}
-    calibrations = calibrations_of(scored, sources)
+    calibrations = calibrations_of(scored, sources, revisions)
     for calibration in calibrations.values():
         save_calibration(calibration, options.out)
     return calibrations
 
 
-def calibrations_of(scored: Scored, sources: Mapping[str, str]) -> dict[str, Calibration]:
+def calibrations_of(
+    scored: Scored, sources: Mapping[str, str], revisions: Mapping[str, str | None]
+) -> dict[str, Calibration]:
     """The calibration of each model of a scored corpus, read once; raises DataError."""
     calibrators = {model: Calibrator() for model in sources}
-    for batch in scored_batches(scored.corpus, scored.revisions):
+    for batch in scored_batches(scored.corpus, revisions):
         for model, calibrator in calibrators.items():
             calibrator.add(list(_rewards(batch, model)))
     return {
         model: calibrator.calibration(
-            model, source=sources[model], revision=scored.revisions[model], data=scored.data
+            model, source=sources[model], revision=revisions[model], data=scored.data
         )
         for model, calibrator in calibrators.items()
     }

@@ -13,7 +13,7 @@ from rich.table import Table
 from rewardserve.batch.columns import parse_overrides
 from rewardserve.batch.lab.route_lab import RouteLab
 from rewardserve.batch.lab.scored_rows import scored_batches
-from rewardserve.batch.lab.scoring import Scored, revisions_of, score_corpus
+from rewardserve.batch.lab.scoring import Scored, revision_of, score_corpus
 from rewardserve.batch.models import resolve_models
 from rewardserve.batch.score_command import ray_cluster
 from rewardserve.batch.settings import BulkSettings
@@ -56,10 +56,11 @@ def try_routes(options: RoutesOptions, load: Load = load_model_scorer) -> dict[s
     Raises RewardServeError's kinds.
     """
     settings = options.bulk_settings()
-    plan = _plan(options, revisions_of(settings))  # before anything is scored
+    revisions = {model.name: revision_of(model) for model in settings.models}
+    plan = _plan(options, revisions)  # before anything is scored
     with ray_cluster():
         scored = score_corpus(options.inputs, options.scores, settings, load)
-    return asyncio.run(_tried(plan, scored)) | {"rows": scored.corpus.manifest["rows"]}
+    return asyncio.run(_tried(plan, scored, revisions)) | {"rows": scored.corpus.manifest["rows"]}
 
 
 def _plan(options: RoutesOptions, revisions: Mapping[str, str | None]) -> Plan:
@@ -68,9 +69,9 @@ def _plan(options: RoutesOptions, revisions: Mapping[str, str | None]) -> Plan:
     return resolve(options.routes, list(revisions), known)
 
 
-async def _tried(plan: Plan, scored: Scored) -> dict[str, Any]:
+async def _tried(plan: Plan, scored: Scored, revisions: Mapping[str, str | None]) -> dict[str, Any]:
     lab = RouteLab(plan, scored.corpus.shape, scored.corpus.roles)
-    for batch in scored_batches(scored.corpus, scored.revisions):
+    for batch in scored_batches(scored.corpus, revisions):
         await lab.add(batch)
     measured: Counter[str] = Counter()
     for counts in scored.corpus.computed_tokens():

@@ -21,10 +21,9 @@ COMMIT_DIGITS = 40
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A corpus scored by models whose revisions are known."""
+    """A corpus with every model's rewards."""
 
     corpus: ScoredCorpus
-    revisions: dict[str, str | None]
     data: str
     """Fingerprint of the input files and of how their rows were read."""
 
@@ -35,9 +34,8 @@ def score_corpus(
     """Scores what is missing under `folder` and opens it all. Ray must be initialised.
 
     Every corpus and set of models has a folder of its own inside, named by its fingerprint. Raises
-    SettingsError for a model whose revision is not pinned, and DataError and its kinds.
+    DataError and its kinds, and ModelFailed.
     """
-    revisions = revisions_of(settings)
     manifest = describe_run(plan_corpus(inputs, settings), settings)
     read = {key: manifest[key] for key in ("shape", "roles", "prompt_source", "inputs", "truncate")}
     out = str(folder / fingerprint(manifest)[:16])
@@ -49,28 +47,28 @@ def score_corpus(
         bar = progress.add_task("scoring", total=sum(unit.rows for unit in run.missing))
         for unit in score_missing(run, load=load):
             progress.advance(bar, unit.rows)
-    return Scored(open_scored(out), revisions, fingerprint(read))
+    return Scored(open_scored(out), fingerprint(read))
 
 
-def revisions_of(settings: BulkSettings) -> dict[str, str | None]:
-    """The commits that the models' rewards will name, by model; None for local folders.
-
-    Raises SettingsError for a hub id that follows a branch.
-    """
-    return {model.name: pinned_revision(model) for model in settings.models}
-
-
-def pinned_revision(model: BulkModel) -> str | None:
-    """The same for one model."""
+def revision_of(model: BulkModel) -> str | None:
+    """The revision that is loaded: of a hub id the one that settings or registry name."""
     settings = model.settings
     if Path(settings.source).is_dir():
         return None
     entry = find(settings.source)
-    revision = settings.revision or (entry.revision if entry else None)
-    if revision is None or len(revision) != COMMIT_DIGITS:
-        raise SettingsError(
-            f"`{model.name}` has no pinned commit, so that what is learnt of it could be used for "
-            "another revision; write source@<commit>, or pin it in cluster.yaml",
-            "revision",
-        )
-    return revision
+    return settings.revision or (entry.revision if entry else None)
+
+
+def pinned_revision(model: BulkModel) -> str | None:
+    """The commit that the model's rewards will name; None for a local folder.
+
+    Raises SettingsError for a hub id that follows a branch.
+    """
+    revision = revision_of(model)
+    if Path(model.settings.source).is_dir() or len(revision or "") == COMMIT_DIGITS:
+        return revision
+    raise SettingsError(
+        f"`{model.name}` has no pinned commit, so that what is learnt of it could be used for "
+        "another revision; write source@<commit>, or pin it in cluster.yaml",
+        "revision",
+    )
