@@ -5,7 +5,8 @@ Knows nothing of templates, turns or limits. Every function is safe to call from
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,9 +23,8 @@ class Tokens:
     """One tokenizer's `parse` (special tokens are control) and `hide`/`parse_hidden` (for content).
 
     Content that names a special token goes through `hide` before it is rendered: the name is
-    replaced by a stand-in that nobody outside this process can write. `parse_hidden` then turns
-    the template's own special tokens into aliases, restores the names, and tokenises the whole
-    text at once with special-token parsing off, so that pieces merge as in any other text.
+    replaced by a stand-in that nobody outside this process can write. `parse_hidden` then makes
+    ids of the rendered text in which the template's special tokens are control and content is text.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -32,38 +32,15 @@ class Tokens:
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         added = tokenizer.get_added_tokens_decoder()
-        special = {token.content: token for token in added.values() if token.special}
-        self._names = sorted(special, key=len, reverse=True)
+        self._special = {token_id: token for token_id, token in added.items() if token.special}
+        self._names = sorted({token.content for token in self._special.values()}, key=len)[::-1]
         self._prefixes = {name[:2] for name in self._names}
         self._pattern = re.compile("|".join(map(re.escape, self._names)) or r"(?!)")
-        nonce = secrets.token_hex(8)
-        self._stand_in = {name: f"\U000f0000{nonce}{i:04x}" for i, name in enumerate(self._names)}
-        self._alias = {name: f"\U000f0001{nonce}{i:04x}" for i, name in enumerate(self._names)}
-        self._hidden = re.compile(rf"\U000f0000{nonce}([0-9a-f]{{4}})")
-        self._literal, self._real_ids = self._literal_tokenizer(special)
-
-    def _literal_tokenizer(
-        self, special: dict[str, AddedToken]
-    ) -> tuple[Tokenizer, dict[int, int]]:
-        literal = Tokenizer.from_str(self._tokenizer.to_str())
-        literal.encode_special_tokens = True
-        literal.add_tokens([self._aliased(token) for token in special.values()])
-        aliases = literal.get_added_tokens_decoder()
-        alias_ids = {token.content: token_id for token_id, token in aliases.items()}
-        added = self._tokenizer.get_added_tokens_decoder()
-        return literal, {
-            alias_ids[self._alias[token.content]]: token_id
-            for token_id, token in added.items()
-            if token.special
-        }
-
-    def _aliased(self, token: AddedToken) -> AddedToken:
-        return AddedToken(
-            self._alias[token.content],
-            lstrip=token.lstrip,
-            rstrip=token.rstrip,
-            normalized=False,
-        )
+        stand_in = f"\U000f0000{secrets.token_hex(8)}"
+        self._stand_ins = {name: f"{stand_in}{i:04x}" for i, name in enumerate(self._names)}
+        self._hidden = re.compile(rf"{stand_in}([0-9a-f]{{4}})")
+        self._literal: LiteralTokenizer | None = None
+        self._building = Lock()
 
     def parse(self, text: str) -> list[int]:
         """Ids of `text`; special tokens in it are control tokens; none is added."""
@@ -72,26 +49,67 @@ class Tokens:
     def through_last_special(self, text: str) -> tuple[int, ...]:
         """Ids of `text` up to its last special token; all of them when it has none."""
         ids = self.parse(text)
-        control = set(self._real_ids.values())
-        last = max((i for i, token in enumerate(ids) if token in control), default=len(ids) - 1)
-        return tuple(ids[: last + 1])
+        special = (i for i, token in enumerate(ids) if token in self._special)
+        return tuple(ids[: max(special, default=len(ids) - 1) + 1])
 
     def names_special(self, content: str) -> bool:
         """Whether the name of a special token occurs in `content`."""
-        return any(prefix in content for prefix in self._prefixes) and bool(
-            self._pattern.search(content)
-        )
+        likely = any(prefix in content for prefix in self._prefixes)
+        return likely and bool(self._pattern.search(content))
 
     def hide(self, content: str) -> str:
         """`content` with the names of special tokens replaced by stand-ins."""
-        return self._pattern.sub(lambda match: self._stand_in[match[0]], content)
+        return self._pattern.sub(lambda match: self._stand_ins[match[0]], content)
 
     def parse_hidden(self, text: str) -> list[int]:
         """Ids of a text rendered from hidden contents; what was hidden is text."""
-        aliased = self._pattern.sub(lambda match: self._alias[match[0]], text)
+        literal = self._literal_tokenizer()
+        aliased = self._pattern.sub(lambda match: literal.aliases[match[0]], text)
         restored = self._hidden.sub(lambda match: self._names[int(match[1], 16)], aliased)
-        ids = self._literal.encode(restored, add_special_tokens=False).ids
-        return [self._real_ids.get(token, token) for token in ids]
+        return literal.parse(restored)
+
+    def _literal_tokenizer(self) -> "LiteralTokenizer":
+        """Built when first needed: it holds the vocabulary once more, and few ever need it."""
+        with self._building:
+            if self._literal is None:
+                self._literal = LiteralTokenizer(self._tokenizer, self._special)
+            return self._literal
+
+
+class LiteralTokenizer:
+    """A copy of a tokenizer to which special tokens are text, and only their aliases control.
+
+    The text is tokenised whole, so that its pieces merge as they do in any other text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, special: Mapping[int, AddedToken]) -> None:
+        alias = f"\U000f0001{secrets.token_hex(8)}"
+        self.aliases = {
+            token.content: f"{alias}{token_id:08x}" for token_id, token in special.items()
+        }
+        self._copy = Tokenizer.from_str(tokenizer.to_str())
+        self._copy.encode_special_tokens = True
+        self._copy.add_tokens(
+            [
+                AddedToken(
+                    self.aliases[token.content],
+                    lstrip=token.lstrip,
+                    rstrip=token.rstrip,
+                    normalized=False,
+                )
+                for token in special.values()
+            ]
+        )
+        self._special_ids = {
+            alias_id: int(token.content[-8:], 16)
+            for alias_id, token in self._copy.get_added_tokens_decoder().items()
+            if token.content.startswith(alias)
+        }
+
+    def parse(self, text: str) -> list[int]:
+        """Ids of `text`, in which aliases stand for special tokens."""
+        ids = self._copy.encode(text, add_special_tokens=False).ids
+        return [self._special_ids.get(token, token) for token in ids]
 
 
 def last_occurrence(
