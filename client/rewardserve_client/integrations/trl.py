@@ -21,7 +21,7 @@ from rewardserve_client._client import RewardClient
 from rewardserve_client._errors import InvalidConversation
 from rewardserve_client._plan import ScoreOptions
 from rewardserve_client._results import Rewards
-from rewardserve_client._types import Prompt
+from rewardserve_client._types import Message, Prompt
 
 RewardFunction: TypeAlias = Callable[..., Awaitable[list[float]]]
 Group: TypeAlias = tuple[Prompt, list[str]]
@@ -80,7 +80,7 @@ def _split(prompt: Any, completion: Any) -> tuple[Prompt, str]:
         raise InvalidConversation(
             "a completion must end with a text of the assistant; a tool call cannot be scored"
         )
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    turns = [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
     return [*turns, *before], last["content"]
 
 

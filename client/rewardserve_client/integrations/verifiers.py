@@ -10,6 +10,7 @@ The trace's last branch is scored; its attributes are recorded as metrics.
 """
 
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any, Unpack
 
 from rewardserve_client._async_client import AsyncRewardClient
@@ -30,8 +31,7 @@ def reward(
     Without `client` it is the cluster that the environment names. A failure is a
     `RewardClientError`, which verifiers records as the task's error; it is never a reward.
     """
-    from verifiers.v1 import reward as mark  # noqa: PLC0415 - the decorator of the trainer
-
+    mark = import_module("verifiers.v1").reward
     awaited = client.awaited() if isinstance(client, RewardClient) else client
     cluster = awaited or AsyncRewardClient()
     name = options.get("model", "default")
