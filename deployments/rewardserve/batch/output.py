@@ -1,6 +1,6 @@
 """Reading a finished output folder: its manifest, and chosen columns of its parts in row order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,28 @@ class ScoredCorpus:
         for index in range(self.manifest["units"]):
             for batch in self._open(index).iter_batches(BATCH_ROWS, columns=list(columns)):
                 yield pa.Table.from_batches([batch])
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all columns; none where the corpus has no rows."""
+        if not self.manifest["units"]:
+            return []
+        return list(self._open(0).schema_arrow.names)
+
+    def rows_at(
+        self, numbers: Collection[int], columns: Sequence[str]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(number, values) of the rows with these numbers; parts without any are not read."""
+        first = 0
+        for index in range(self.manifest["units"]):
+            part = self._open(index)
+            rows = part.metadata.num_rows
+            wanted = sorted(n for n in numbers if first <= n < first + rows)
+            if wanted:
+                table = part.read(columns=list(columns))
+                for number in wanted:
+                    yield number, table.slice(number - first, 1).to_pylist()[0]
+            first += rows
 
     def computed_tokens(self) -> Iterator[dict[str, int]]:
         """Model -> computed tokens, for each part."""

@@ -95,11 +95,12 @@ def decoded_bytes(batch: pa.RecordBatch) -> Sizes:
 def _text_bytes(array: pa.Array) -> Sizes:
     kind = array.type
     if pt.is_dictionary(kind):
-        lengths = np.append(_text_bytes(array.dictionary), 0)
-        indices = _int64(pc.fill_null(array.indices, len(array.dictionary)))
-        if len(indices) and not 0 <= indices.min() <= indices.max() < len(lengths):
+        known = len(array.dictionary)
+        bounds = pc.min_max(array.indices).as_py()
+        if bounds["max"] is not None and not 0 <= bounds["min"] <= bounds["max"] < known:
             raise pa.ArrowInvalid("a dictionary index is out of bounds")
-        return lengths[indices]
+        lengths = np.append(_text_bytes(array.dictionary), 0)
+        return lengths[_int64(pc.fill_null(array.indices, known))]
     if pt.is_string_view(kind) or pt.is_binary_view(kind):
         return _text_bytes(array.cast(pa.large_binary()))
     if any(test(kind) for test in TEXTS):
