@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rewardserve.families.base import Head
+from rewardserve.families.base import Head, TokenIds
 
 TASKS_PER_STEP: Final = 16
-LEARNING_RATE: Final = 6e-3
+LEARNING_RATE: Final = 4e-3
 WARM_UP_STEPS: Final = 5
+LARGEST_GRADIENT: Final = 1.0
+"""Norm to which gradients are cut; without it one early step can flatten a Gemma for good."""
 
-Sequences = Sequence[Sequence[int]]
+Sequences = Sequence[TokenIds]
 
 
 def train(
@@ -81,6 +83,7 @@ def descend(
             group["lr"] = rate
         optimizer.zero_grad()
         torch.autograd.backward(loss(step))
+        nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
         optimizer.step()
 
 

@@ -17,7 +17,7 @@ from rewardserve.zoo.tokenizer import Merges, learn_merges
 ZOO_MODELS: Final = tuple(model.name for model in MODELS)
 """Names of the checkpoints, which are also their folders."""
 
-FIT_PER_SUBSET: Final = 60
+FIT_PER_SUBSET: Final = 50
 HELD_OUT_PER_SUBSET: Final = 40
 _ROLE_NAMES: Final = ("system", "user", "assistant", "model")
 _DATE_LINES: Final = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024"
