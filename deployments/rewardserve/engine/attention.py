@@ -3,7 +3,7 @@
 Knows spans and torch. Knows nothing of weights, text or scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,9 +17,8 @@ from rewardserve.engine.spans import Span
 ROWS: Final = 128
 """Queries whose logits are held at once: [ROWS, path] of a few heads stays in cache."""
 ROUND_ROWS: Final = 32
-ROUND_KEYS: Final = 64
-"""Query and key counts are rounded up to these, so that the matrix products meet few shapes."""
-SPARE_ROWS: Final = max(ROUND_ROWS, ROUND_KEYS)
+"""Queries are rounded up to this and keys to ROWS, so that the products meet few shapes."""
+SPARE_ROWS: Final = ROWS
 """Finite rows that rounding may read behind the last token of a query, key or value tensor."""
 SMALL: Final = 8192
 """Query-key pairs below which one fused call beats four rounded ones."""
@@ -44,8 +43,13 @@ class SpanAttention:
 
     def __init__(self, spans: Sequence[Span], dtype: torch.dtype, device: torch.device) -> None:
         self._spans = spans
-        size = ROUND_KEYS + ROWS + ROUND_KEYS
-        self._later = torch.full((size, size), -torch.inf, dtype=dtype, device=device).triu_(1)
+        self._later = torch.full((2 * ROWS, ROWS), -torch.inf, dtype=dtype, device=device).triu_(1)
+
+    def to(self, device: torch.device) -> "SpanAttention":
+        """The same spans for layers that lie on `device`."""
+        if device == self._later.device:
+            return self
+        return SpanAttention(self._spans, self._later.dtype, device)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, how: AttentionSettings) -> Tensor:
         """Attention of all spans: [queries, heads * dim].
@@ -92,30 +96,32 @@ class SpanAttention:
         window: int | None,
         output: Tensor,
     ) -> None:
-        for row in range(0, span.rows, ROWS):
-            rows = min(ROWS, span.rows - row)
-            first = span.length - span.rows + row
-            low = 0 if window is None else _down(max(0, first - window + 1))
-            high = _up(first + rows, ROUND_KEYS)
+        for first, rows in _blocks(span.length - span.rows, span.length):
+            # A block's keys follow from where it lies on the path alone: a token's logits, and
+            # the order they are summed in, are the same wherever its node begins.
+            start = first - first % ROWS
+            low = 0 if window is None else _down(max(0, start - window + 1))
+            high = start + ROWS
             # Before the edge every query sees every key.
-            edge = _down(first) if window is None else low
+            edge = start if window is None else low
             taken = _up(rows, ROUND_ROWS)
             mask = self._mask(first, taken, edge, high, window)
-            queries = slice(span.queries.start + row, span.queries.start + row + taken)
+            row = span.queries.start + first - (span.length - span.rows)
             for head in range(key.shape[0]):
                 # One product for the query heads that share a key head.
-                logits = linear(query[head, :, queries].flatten(0, 1), key[head, low:high])
+                folded = query[head, :, row : row + taken].flatten(0, 1)
+                logits = linear(folded, key[head, low:high])
                 if softcap is not None:
                     logits.div_(softcap).tanh_().mul_(softcap)
                 logits.view(-1, taken, high - low)[:, :, edge - low :].add_(mask)
                 attended = linear(logits.softmax(-1), value[head, low:high].t())
                 kept = attended.view(-1, taken, attended.shape[-1])[:, :rows]
-                output[queries.start : queries.start + rows, head] = kept.transpose(0, 1)
+                output[row : row + rows, head] = kept.transpose(0, 1)
 
     def _mask(self, first: int, rows: int, low: int, high: int, window: int | None) -> Tensor:
         """Additive mask of keys [low, high) for `rows` queries at positions from `first` on."""
         offset = first - low
-        if window is None and max(offset + rows, high - low) <= len(self._later):
+        if window is None and high - low <= ROWS:
             return self._later[offset : offset + rows, : high - low]
         keys = torch.arange(low, high, device=self._later.device)
         queries = torch.arange(first, first + rows, device=self._later.device)[:, None]
@@ -129,10 +135,18 @@ class SpanAttention:
 def _path(states: Tensor, span: Span) -> Tensor:
     """A span's path in keys or values [heads, tokens, dim], and what rounding reads behind it."""
     last = span.keys[-1]
-    extended = slice(last.start, last.stop + _up(span.length, ROUND_KEYS) - span.length)
+    extended = slice(last.start, last.stop + _up(span.length, ROWS) - span.length)
     if len(span.keys) == 1:
         return states[:, extended]
     return torch.cat([*(states[:, piece] for piece in span.keys[:-1]), states[:, extended]], dim=1)
+
+
+def _blocks(begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """First position and count of the pieces of [begin, end) between multiples of ROWS."""
+    while begin < end:
+        count = min(ROWS - begin % ROWS, end - begin)
+        yield begin, count
+        begin += count
 
 
 def _up(count: int, step: int) -> int:
@@ -140,4 +154,4 @@ def _up(count: int, step: int) -> int:
 
 
 def _down(count: int) -> int:
-    return count - count % ROUND_KEYS
+    return count - count % ROWS

@@ -13,6 +13,7 @@ from rewardserve.engine.backbone import PackedBackbone
 from rewardserve.engine.tree import Pack, TokenIds, plan_packs
 from rewardserve.families.base import Encoded, RewardParts
 from rewardserve.families.loading import LoadedModel, load_model
+from rewardserve.families.placement import follow
 from rewardserve.settings import Dtype
 from rewardserve_client import Conversation, Reward
 
@@ -46,6 +47,7 @@ class Scorer:
         self._text = model.text
         self._head = model.head
         self._backbone = PackedBackbone(model.backbone)
+        follow(self._backbone, model.placement)
         self._pack_tokens = pack_tokens
 
     def encode(

@@ -3,7 +3,7 @@
 Knows the order of the steps; each step is a module of its own. Runs no forward and packs nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ from rewardserve.families.checkpoint import (
 from rewardserve.families.dispatch import family_of
 from rewardserve.families.hub import locate
 from rewardserve.families.lora import Adapter, merge, read_adapter, with_score_head
+from rewardserve.families.placement import Placement, device_of, place
 from rewardserve.families.registry import described
 from rewardserve.families.template_trial import refuse_costly_template
 from rewardserve.families.text import TextPolicy, template_source
@@ -57,6 +58,9 @@ class LoadedModel:
     dtype: torch.dtype
     """The backbone's; the head is float32."""
     device: torch.device
+    """Where token ids go in."""
+    placement: Placement = field(default_factory=dict)
+    """Where each part of the backbone lies, when one GPU is too small."""
 
 
 def load_model(
@@ -70,35 +74,38 @@ def load_model(
 ) -> LoadedModel:
     """The model of a local folder or hub id, on `device`.
 
+    `cuda` without a number means every visible GPU, of which one is used where one is enough.
+
     Raises CheckpointError or one of its kinds when it cannot be loaded exactly and safely, and
     SettingsError when `max_tokens` is over the model's limit.
     """
-    place = locate(source, revision)
-    checkpoint, adapter = _read_parts(place.folder)
-    entry = described(source, place.folder)
+    found = locate(source, revision)
+    checkpoint, adapter = _read_parts(found.folder)
+    entry = described(source, found.folder)
     family = family_of(checkpoint, entry.family)
-    tokenizer = _nearest_tokenizer(place.folder, checkpoint.folder)
+    tokenizer = _nearest_tokenizer(found.folder, checkpoint.folder)
     refuse_costly_template(
         template_source(tokenizer, entry.text), tuple(tokenizer.special_tokens_map.items())
     )
     text = TextPolicy(tokenizer, entry.text, checkpoint.config["vocab_size"])
     backbone, head = _empty_model(checkpoint, family)
     head.bind(tokenizer)
-    target = torch.device(device)
-    load_weights(checkpoint, family, backbone, head, device=target, dtype=TORCH_DTYPES[dtype])
+    placement = place(backbone, device, TORCH_DTYPES[dtype])
+    load_weights(checkpoint, family, backbone, head, placement=placement, dtype=TORCH_DTYPES[dtype])
     if adapter is not None:
         merge(adapter, backbone)
     return LoadedModel(
         name=name or Path(source).name,
         source=source,
-        revision=place.revision,
+        revision=found.revision,
         family=family.name,
         backbone=backbone,
         head=head,
         text=text,
         max_tokens=_limit(checkpoint, entry.max_tokens, max_tokens),
         dtype=TORCH_DTYPES[dtype],
-        device=target,
+        device=device_of("embed_tokens", placement),
+        placement=placement,
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rewardserve.errors import WeightsMismatch
 from rewardserve.families.base import Family, Head
 from rewardserve.families.checkpoint import Checkpoint, TensorHeader
+from rewardserve.families.placement import Placement, device_of
 
 _COMPUTED_BUFFERS = re.compile(r"\.rotary_emb\.inv_freq$")
 """Stored by old releases; the model computes them."""
@@ -28,10 +29,10 @@ def load_weights(
     backbone: nn.Module,
     head: Head,
     *,
-    device: torch.device,
+    placement: Placement,
     dtype: torch.dtype,
 ) -> None:
-    """Fill `backbone` (in `dtype`) and `head` (in float32) on `device`.
+    """Fill `backbone` (in `dtype`) and `head` (in float32), each part on its device.
 
     One tensor at a time is read and converted, so that memory stays at the model's own size.
     Raises WeightsMismatch naming the tensors that are missing, unexpected or of another shape.
@@ -42,25 +43,32 @@ def load_weights(
         **head.state_dict(),
     }
     _check(checkpoint, wanted, family.ignored_weights, head.first_rows)
-    loaded = _read(checkpoint, wanted, device)
+    last = device_of("norm", placement)
+    places = {
+        **{prefix + key: device_of(key, placement) for key in backbone.state_dict()},
+        **dict.fromkeys(head.state_dict(), last),
+    }
+    loaded = _read(checkpoint, wanted, places)
     head.load_state_dict({key: loaded.pop(key) for key in head.state_dict()}, assign=True)
     backbone.load_state_dict(
         {key.removeprefix(prefix): loaded.pop(key) for key in list(loaded)}, assign=True
     )
+    head.to(last)
+    for name, device in placement.items():
+        backbone.get_submodule(name).to(device)
     for module in (backbone, head):
         module.requires_grad_(requires_grad=False)
-        module.to(device)
 
 
 def _read(
-    checkpoint: Checkpoint, wanted: Mapping[str, Tensor], device: torch.device
+    checkpoint: Checkpoint, wanted: Mapping[str, Tensor], places: Mapping[str, torch.device]
 ) -> dict[str, Tensor]:
     """Tensors in the shape and dtype of their (empty) namesakes in `wanted`."""
     files = defaultdict(list)
     for key in wanted:
-        files[checkpoint.tensors[key].file].append(key)
+        files[checkpoint.tensors[key].file, places[key]].append(key)
     loaded: dict[str, Tensor] = {}
-    for file, keys in files.items():
+    for (file, device), keys in files.items():
         with safe_open(file, framework="pt", device=str(device)) as weights:
             for key in keys:
                 loaded[key] = _tensor(weights, checkpoint.tensors[key], wanted[key])
