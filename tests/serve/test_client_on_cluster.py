@@ -62,8 +62,7 @@ def test_the_servers_refusals_have_their_type_code_and_place(client: RewardClien
     with pytest.raises(api.InvalidConversation) as invalid:
         client.score_many([*map(turns, RESPONSES * 20), broken])
     assert str(invalid.value.param).startswith("inputs[80].messages")
-    long: Conversation = [{"role": "user", "content": "word " * 2000}, *turns("Yes.")[1:]]
-    long += turns("It is 42.")
+    long = turns("word " * 20) * 40
     with pytest.raises(api.ConversationTooLong):
         client.score(long)
     assert client.score(long, truncate=True).truncated
