@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -36,6 +36,9 @@ Truncate = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of tables.")]
 DtypeOption = Annotated[Dtype | None, typer.Option(help="The backbone's dtype.")]
+OneModel = Annotated[
+    str | None, typer.Option(help="Whose scores to use, where several models scored.")
+]
 Gpus = Annotated[float | None, typer.Option(help="GPUs for each copy of a model; 0 is CPU.")]
 
 
@@ -110,6 +113,65 @@ def score(  # noqa: PLR0913 - one argument per option
         as_json=as_json,
     )
     raise typer.Exit(run(options))
+
+
+@app.command()
+def report(
+    out: Annotated[str, typer.Argument(help="Output folder of `score`.")],
+    *,
+    into: Annotated[
+        str | None, typer.Option(help="Folder of the report; OUT/_report when left out.")
+    ] = None,
+) -> None:
+    """Write a page of figures and tables about a scored corpus."""
+    from rewardserve.batch.report.report_command import report as write_report
+
+    with _errors_to_exit_codes():
+        _announce(f"wrote {write_report(out, into)}/report.html")
+
+
+@app.command()
+def pairs(
+    out: Annotated[str, typer.Argument(help="Output folder of `score`.")],
+    *,
+    into: Annotated[str, typer.Option("--into", "-o", help="Parquet file to write.")],
+    model: OneModel = None,
+    pick: Annotated[
+        Literal["best_worst", "best_random", "all"], typer.Option(help="Which answers to pair.")
+    ] = "best_worst",
+    min_margin: Annotated[float, typer.Option(min=0, help="Least difference of scores.")] = 0.0,
+    max_length_ratio: Annotated[
+        float | None, typer.Option(min=1, help="How much longer one of the two may be.")
+    ] = None,
+    per_prompt: Annotated[int, typer.Option(min=1, help="Most pairs of one prompt.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of best_random.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Mine preference pairs, in TRL's format, from a scored corpus."""
+    from rewardserve.batch.selection.pairs_command import mine
+    from rewardserve_client.pairs import PairRules
+
+    rules = PairRules(pick, min_margin, max_length_ratio, per_prompt, seed)
+    with _errors_to_exit_codes():
+        _show_counts("Pairs", mine(out, into, rules, model), as_json=as_json)
+
+
+@app.command("filter")
+def filter_best(
+    out: Annotated[str, typer.Argument(help="Output folder of `score`.")],
+    *,
+    into: Annotated[str, typer.Option("--into", "-o", help="Parquet file to write.")],
+    fraction: Annotated[float, typer.Option(help="Share of the prompts to keep.")] = 1.0,
+    min_score: Annotated[float | None, typer.Option(help="Least score to keep.")] = None,
+    model: OneModel = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep each prompt's best answer, and of those the best fraction (RAFT)."""
+    from rewardserve.batch.selection.filter_command import keep_best
+
+    with _errors_to_exit_codes():
+        counts = keep_best(out, into, fraction=fraction, min_score=min_score, model=model)
+        _show_counts("Best answers", counts, as_json=as_json)
 
 
 @app.command()
@@ -291,6 +353,13 @@ def _fail(error: RewardServeError) -> NoReturn:
     console = Console(stderr=True)
     console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from error
+
+
+def _show_counts(title: str, counts: dict[str, int], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(counts)
+    else:
+        _print_table(title, [{name.replace("_", " "): count for name, count in counts.items()}])
 
 
 def _print_json(content: Any) -> None:

@@ -1,4 +1,4 @@
-"""One row in a hundred is poison: the others are scored, each bad one says why, the counts add up."""
+"""One row in a hundred is poison: the others are scored, and each bad one says why."""
 
 import json
 from pathlib import Path

@@ -156,7 +156,7 @@ def test_a_folder_of_the_datasets_library_is_read_by_its_state(tmp_path: Path) -
 
 def test_a_dataset_with_splits_asks_for_one(tmp_path: Path) -> None:
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
-    with pytest.raises(DataError, match="/train, .*/test"):
+    with pytest.raises(DataError, match=r"/train, .*/test"):
         find_files([str(tmp_path)])
 
 

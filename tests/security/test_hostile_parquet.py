@@ -171,16 +171,16 @@ def fuzz(folder: Path, seeds: range) -> None:
     for seed in seeds:
         path, out = folder / f"bad-{seed}.parquet", folder / f"out-{seed}"
         path.write_bytes(mutated(data, seed))
+        refused = False
         try:
             with open_run([str(path)], str(out), settings(unit_rows=100)) as run:
                 failures = [row["failure"] for row in score_here(run) if row["failure"]]
         except RewardServeError as error:
-            assert str(path) in error.message or "corpus shape" in error.message, error.message
-            outcomes["refused"] += 1
-            continue
-        assert all(str(path) in failure for failure in failures), failures
-        outcomes["failed" if failures else "scored"] += 1
-    print(outcomes)
+            failures, refused = [error.message], True
+        named = (str(path) in failure or "corpus shape" in failure for failure in failures)
+        assert all(named), failures
+        outcomes["refused" if refused else "failed" if failures else "scored"] += 1
+    assert sum(outcomes.values()) == len(seeds)
 
 
 def test_a_thousand_damaged_files_are_scored_or_refused_by_name(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ Decides from column names, Arrow types and a few sample rows. Reads no files and
 conversations (`conversations` does). What is not clear is an error that lists the choices.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -92,9 +92,11 @@ class Layout:
 
 
 def recognise(
-    schema: pa.Schema, sample: Sequence[Mapping[str, Any]], overrides: Mapping[str, str] = {}
+    schema: pa.Schema, sample: Iterable[Mapping[str, Any]], overrides: Mapping[str, str] = {}
 ) -> Layout:
     """The layout of a corpus; `overrides` (role -> column) replace recognition by name.
+
+    `sample` is looked at only where names and types do not tell how texts are written.
 
     Raises UnknownColumns, naming what was found and what would do.
     """
@@ -191,7 +193,7 @@ def _list_kind(item: pa.DataType) -> str:
 
 
 def _prompt_source(
-    schema: pa.Schema, roles: Mapping[str, str], sample: Sequence[Mapping[str, Any]]
+    schema: pa.Schema, roles: Mapping[str, str], sample: Iterable[Mapping[str, Any]]
 ) -> PromptSource:
     if "prompt" in roles:
         return "column"

@@ -38,8 +38,13 @@ class ScoredCorpus:
 
     @property
     def suffixes(self) -> dict[str, str]:
-        """Model name -> what its reward columns' names end with."""
-        return suffixes([model["name"] for model in self.manifest["models"]])
+        """Model or route -> what its reward columns' names end with."""
+        return suffixes([*self.models, *self.manifest["routes"]])
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models; the other names are routes over these models' rewards."""
+        return [model["name"] for model in self.manifest["models"]]
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Those columns (or leaves of them, as `chosen_reward.score`), in the input's row order.

@@ -53,7 +53,7 @@ def plan_corpus(names: Sequence[str], settings: BulkSettings) -> Corpus:
             settings.unit_rows,
         )
     )
-    sample = list(_sample(files[0].format, schema, units))
+    sample = _sample(files[0].format, schema, units)
     layout = recognise(schema, sample, settings.columns)
     _refuse_taken_names(schema, layout, settings)
     inputs = [_entry(file, each) for file, each in zip(files, descriptions, strict=True)]
@@ -98,7 +98,7 @@ def _sample(file_format: Format, schema: pa.Schema, units: list[Unit]) -> Iterat
 
 
 def _refuse_taken_names(schema: pa.Schema, layout: Layout, settings: BulkSettings) -> None:
-    for suffix in suffixes([model.name for model in settings.models]).values():
+    for suffix in suffixes(settings.names).values():
         taken = set(reward_schema(layout.shape, suffix).names) & set(schema.names)
         if taken:
             raise UnknownColumns(

@@ -5,6 +5,9 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from rewardserve.batch.units import UNIT_ROWS
+from rewardserve.route_settings import RouteSettings
+from rewardserve.routing.calibration import Calibration
+from rewardserve.routing.plan import Plan, resolve
 from rewardserve.settings import ModelSettings, Settings
 
 
@@ -15,10 +18,26 @@ class BulkModel(Settings):
     settings: ModelSettings
 
 
+class BulkRoutes(Settings):
+    """A router's routes, and which of them are evaluated over the models' rewards."""
+
+    names: tuple[str, ...] = ()
+    """The routes whose rewards are wanted."""
+    models: tuple[str, ...] = ()
+    """All models of the router; those behind `names` are models of the run."""
+    routes: dict[str, RouteSettings] = Field(default_factory=dict)
+    calibrations: dict[str, Calibration] = Field(default_factory=dict)
+
+    def plan(self) -> Plan:
+        """The same plan as the router's; raises SettingsError naming the route."""
+        return resolve(self.routes, self.models, self.calibrations)
+
+
 class BulkSettings(Settings):
     """How a corpus is read and scored."""
 
     models: Annotated[tuple[BulkModel, ...], Field(min_length=1)]
+    routes: BulkRoutes = BulkRoutes()
     columns: dict[str, str] = Field(default_factory=dict)
     """Role -> column, where the columns' own names are not enough."""
     truncate: bool = False
@@ -26,9 +45,13 @@ class BulkSettings(Settings):
     unit_rows: Annotated[int, Field(ge=1)] = UNIT_ROWS
     """Rows of one part file, and what a kill may cost each running replica."""
 
+    @property
+    def names(self) -> list[str]:
+        """Whose columns the output has: the models, then the routes."""
+        return [*(model.name for model in self.models), *self.routes.names]
+
     @model_validator(mode="after")
     def _distinct(self) -> "BulkSettings":
-        names = [model.name for model in self.models]
-        if len(set(names)) < len(names):
-            raise ValueError(f"two models are called the same: {', '.join(names)}")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"two models are called the same: {', '.join(self.names)}")
         return self

@@ -34,7 +34,9 @@ def share(model: BulkModel, cpus: float, gpus: float, actors: int | None) -> Sha
             f"model {model.name} asks for {wanted.gpus:g} GPUs and {gpus:g} are free for it; "
             "lower gpus, score fewer models at once, or wait for the cluster"
         )
-    each = wanted.cpus if cpus >= wanted.cpus else math.floor(cpus * 100) / 100
+    # A served model may be idle and set aside less than a core; one of these is always busy.
+    thread = wanted.cpus if wanted.gpus > 0 else max(1.0, wanted.cpus)
+    each = thread if cpus >= thread else math.floor(cpus * 100) / 100
     if each <= 0:
         raise SettingsError(f"no free CPU for model {model.name}; wait for the cluster")
     fitting = int(cpus // each)

@@ -33,6 +33,7 @@ def load_model_scorer(model: BulkModel) -> UnitScorer:
         dtype=settings.dtype,
         name=model.name,
         max_tokens=settings.max_tokens,
+        quantize=settings.quantize,
         pack_tokens=settings.pack_tokens,
     )
 

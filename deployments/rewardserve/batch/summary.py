@@ -11,7 +11,9 @@ from rewardserve.batch.tally import ModelTally, tally_columns
 
 
 def summarise(scored: ScoredCorpus) -> dict[str, Any]:
-    """Rows, bad rows and tokens, and for each model its scores, errors and accuracy.
+    """Rows, bad rows and tokens, and for each model and route its scores, errors and accuracy.
+
+    Tokens are those of the models: routes only read what these computed.
 
     Reads every part once, in order and a little at a time; raises DataError.
     """
@@ -30,7 +32,7 @@ def summarise(scored: ScoredCorpus) -> dict[str, Any]:
         "shape": scored.shape,
         "rows": rows,
         "bad_rows": bad_rows,
-        "tokens": sum(tally.tokens for tally in tallies.values()),
+        "tokens": sum(tallies[model].tokens for model in scored.models),
         "computed_tokens": computed.total(),
         "models": {
             name: tally.as_dict() | {"computed_tokens": computed[name]}

@@ -7,12 +7,12 @@ scorer by its two methods alone, and nothing of Ray.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import pyarrow as pa
 
 from rewardserve.batch.columns import Layout
-from rewardserve.batch.conversations import row_items
+from rewardserve.batch.conversations import Item, row_items
 from rewardserve.batch.fault_points import reach
 from rewardserve.batch.inputs.files import Format
 from rewardserve.batch.inputs.formats import Reader, open_reader
@@ -67,6 +67,14 @@ class ScoredUnit:
     computed_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class InputRow:
+    """What an input row asks for."""
+
+    items: list[Item]
+    subset: Any = None
+
+
 Row = list["Encoded | InvalidRequest"]
 """One entry per conversation of an input row: encoded, or why it cannot be."""
 
@@ -103,17 +111,23 @@ def copy_rows(unit: Unit, corpus: CorpusReading, reader: Reader) -> Iterator[pa.
         yield from rows.decoded(corpus.schema)
 
 
+def input_rows(unit: Unit, corpus: CorpusReading, reader: Reader) -> Iterator[InputRow]:
+    """The unit's rows in order, one in hand at a time."""
+    roles = corpus.layout.roles
+    for rows in reader.read(unit.path, unit):
+        for values in rows.values(list(roles.values()), MAX_VALUE_BYTES):
+            if isinstance(values, str):
+                yield InputRow([InvalidConversation(values)] * _entries(corpus.layout))
+                continue
+            subset = values[roles["subset"]] if "subset" in roles else None
+            yield InputRow(row_items(corpus.layout, values), subset)
+
+
 def _prepared_rows(
     unit: Unit, corpus: CorpusReading, reader: Reader, scorer: UnitScorer
 ) -> Iterator[Row]:
-    columns = list(corpus.layout.roles.values())
-    for rows in reader.read(unit.path, unit):
-        for values in rows.values(columns, MAX_VALUE_BYTES):
-            if isinstance(values, str):
-                yield [InvalidConversation(values)] * _entries(corpus.layout)
-                continue
-            items = row_items(corpus.layout, values)
-            yield [_encode(scorer, item, truncate=corpus.truncate) for item in items]
+    for row in input_rows(unit, corpus, reader):
+        yield [_encode(scorer, item, truncate=corpus.truncate) for item in row.items]
 
 
 def _entries(layout: Layout) -> int:

@@ -10,14 +10,15 @@ from typing import Any
 from rewardserve.batch.columns import Shape
 from rewardserve.batch.lab.agreement import Agreement
 from rewardserve.batch.lab.cost import Cost
-from rewardserve.batch.lab.scored_rows import ScoredBatch, ScoredRow
+from rewardserve.batch.lab.scored_rows import ScoredBatch
 from rewardserve.batch.reward_columns import Outcome, reward_columns
+from rewardserve.batch.route_outcomes import ScoredRow, route_outcomes, subset_tags
 from rewardserve.batch.tally import ModelTally
-from rewardserve.errors import InvalidRequest, RewardServeError
+from rewardserve.errors import InvalidRequest
 from rewardserve.routing.cascade import Cascade
-from rewardserve.routing.evaluate import Item, Request, Route
+from rewardserve.routing.evaluate import Route
 from rewardserve.routing.plan import Plan
-from rewardserve_client import Conversation, Reward
+from rewardserve_client import Reward
 
 
 class Trial:
@@ -30,20 +31,8 @@ class Trial:
         self._spreads: list[float] = [0.0, 0.0]
 
     async def outcomes(self, row: ScoredRow, tags: Mapping[str, str]) -> list[Outcome]:
-        """The route's outcome for each response of a row.
-
-        Raises what is no fault of the row: an attribute no model has, a calibration out of date.
-        """
-        wrong = [item for item in row.conversations if isinstance(item, InvalidRequest)]
-        if wrong:
-            return [wrong[0]] * len(row.conversations)
-        request = Request(_Offline(row, self.cost).ask, tags)
-        (outcome,) = await self.route.outcomes([row.conversations], request)  # type: ignore[list-item]
-        if isinstance(outcome, InvalidRequest):
-            return [outcome] * len(row.conversations)
-        if isinstance(outcome, RewardServeError):
-            raise outcome
-        return list(outcome)
+        """The route's outcome for each response of a row, paid for. Raises as `route_outcomes`."""
+        return await route_outcomes(self.route, row, tags, self.cost.add)
 
     def add(
         self, batch: ScoredBatch, rows: Sequence[Sequence[Outcome]], roles: Mapping[str, str]
@@ -113,29 +102,7 @@ class RouteLab:
     def _tags(self, batch: ScoredBatch) -> list[dict[str, str]]:
         if "subset" not in self._roles:
             return [{} for _ in batch.rows]
-        subsets = batch.table[self._roles["subset"]].to_pylist()
-        return [{} if subset is None else {"subset": str(subset)} for subset in subsets]
-
-
-class _Offline:
-    """Answers for the models from what they said of one row, and charges for it."""
-
-    def __init__(self, row: ScoredRow, cost: Cost) -> None:
-        self._said = row.said
-        self._places = {id(item): place for place, item in enumerate(row.conversations)}
-        self._cost = cost
-
-    async def ask(self, model: str, items: Sequence[Item]) -> list[Reward]:
-        """Raises the InvalidRequest of the first item that the model could not score."""
-        rewards: list[Reward] = []
-        for item in items:
-            outcome = self._said[model][self._places[id(item)]]
-            if isinstance(outcome, InvalidRequest):
-                raise outcome
-            rewards.append(outcome)
-        conversations: Sequence[Conversation] = items  # type: ignore[assignment]
-        self._cost.add(model, conversations, rewards)
-        return rewards
+        return [subset_tags(each) for each in batch.table[self._roles["subset"]].to_pylist()]
 
 
 def _scores(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, list[float]]:

@@ -13,8 +13,8 @@ from rich.table import Table
 from rewardserve.batch.columns import parse_overrides
 from rewardserve.batch.lab.route_lab import RouteLab
 from rewardserve.batch.lab.scored_rows import scored_batches
-from rewardserve.batch.lab.scoring import Scored, revision_of, score_corpus
-from rewardserve.batch.models import resolve_models
+from rewardserve.batch.lab.scoring import Scored, score_corpus
+from rewardserve.batch.models import resolve_models, revision_of
 from rewardserve.batch.score_command import ray_cluster
 from rewardserve.batch.settings import BulkSettings
 from rewardserve.batch.stage import Load, load_model_scorer

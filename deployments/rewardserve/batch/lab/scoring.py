@@ -9,12 +9,12 @@ from rich.progress import Progress
 
 from rewardserve.batch.job import open_run, score_missing
 from rewardserve.batch.manifest import describe_run, fingerprint
+from rewardserve.batch.models import revision_of
 from rewardserve.batch.output import ScoredCorpus, open_scored
 from rewardserve.batch.plan import plan_corpus
 from rewardserve.batch.settings import BulkModel, BulkSettings
 from rewardserve.batch.stage import Load, load_model_scorer
 from rewardserve.errors import SettingsError
-from rewardserve.families.registry import find
 
 COMMIT_DIGITS = 40
 
@@ -48,15 +48,6 @@ def score_corpus(
         for unit in score_missing(run, load=load):
             progress.advance(bar, unit.rows)
     return Scored(open_scored(out), fingerprint(read))
-
-
-def revision_of(model: BulkModel) -> str | None:
-    """The revision that is loaded: of a hub id the one that settings or registry name."""
-    settings = model.settings
-    if Path(settings.source).is_dir():
-        return None
-    entry = find(settings.source)
-    return settings.revision or (entry.revision if entry else None)
 
 
 def pinned_revision(model: BulkModel) -> str | None:

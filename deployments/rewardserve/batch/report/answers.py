@@ -131,7 +131,7 @@ def _right(
         return unknown
     if "chosen" in scored.roles:
         right = pc.list_value_length(table[scored.roles["chosen"]]).fill_null(0).to_numpy()
-        return (positions < right[owners]).astype(np.int64)
+        return np.asarray(positions < right[owners], np.int64)
     if "labels" not in scored.roles:
         return unknown
     labels: list[list[Any] | None] = table[scored.roles["labels"]].to_pylist()

@@ -13,6 +13,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from rewardserve.batch.report import statistics
 from rewardserve.batch.report.answers import Answers
@@ -47,8 +48,8 @@ def score_distributions(answers: Answers) -> Figure:
         for label, value, colour in groups:
             part = scores[shown & (answers.right == value)]
             if len(part):
-                axes.hist(part, edges, color=colour, alpha=0.6, label=label)
-        axes.set(xlabel="score", ylabel="answers")
+                axes.hist(part, edges, density=True, color=colour, alpha=0.6, label=label)
+        axes.set(xlabel="score", ylabel="density")
         axes.legend(frameon=False, fontsize=8)
     return _titled(figure, "Score distributions")
 
@@ -58,7 +59,7 @@ def accuracy_by_subset(accuracy: Mapping[str, Groups]) -> Figure:
     models = list(accuracy)
     counts = {name: group["rows"] for name, group in accuracy[models[0]].items()}
     subsets = sorted(counts, key=lambda name: (name != "all", -counts[name]))[:MAX_SUBSETS]
-    figure, axes = _figure(max(HEIGHT, 0.9 + 0.17 * len(subsets) * (len(models) + 1)))
+    figure, axes = _figure(1.4 + 0.17 * len(subsets) * (len(models) + 1))
     height = 0.8 / len(models)
     for index, model in enumerate(models):
         shown = [name for name in subsets if name in accuracy[model]]
@@ -84,23 +85,20 @@ def accuracy_by_subset(accuracy: Mapping[str, Groups]) -> Figure:
 
 def margin_calibration(answers: Answers) -> Figure:
     """How often the higher score is right, against how much higher it is."""
-    figure, axes = _figure()
-    for index, model in enumerate(answers.models):
-        gaps = statistics.margins(answers, index)
-        points = statistics.calibration(gaps)
+    figure, panels = _panels(answers.models)
+    for index, axes in enumerate(panels):
+        points = statistics.calibration(statistics.margins(answers, index))
         distance = np.array([point.distance for point in points])
         right = np.array([point.right for point in points])
         bounds = np.array([[point.low, point.high] for point in points]).reshape(-1, 2)
         reach = np.abs(bounds - right[:, None]).T
-        axes.errorbar(distance, right, reach, marker="o", ms=4, lw=1.2, capsize=2,
-                      color=_colour(index), label=model)  # fmt: skip
-    limits = np.linspace(0, axes.get_xlim()[1], 200)
-    axes.plot(limits, 1 / (1 + np.exp(-limits)), ":", color="black", lw=1,
-              label="if scores were log-odds (Bradley-Terry)")  # fmt: skip
-    axes.axhline(0.5, color=FAINT, lw=0.8)
-    axes.set(xlim=(0, None), ylim=(0, 1.02), ylabel="higher score is the right answer")
-    axes.set_xlabel("absolute margin between a right and a wrong answer")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+        axes.errorbar(distance, right, reach, marker="o", ms=4, lw=1.2, capsize=2, color=PLAIN)
+        shown = np.linspace(0, axes.get_xlim()[1], 200)
+        expected = 1 / (1 + np.exp(-shown))
+        axes.plot(shown, expected, ":", color="black", lw=1, label="if scores were log-odds")
+        axes.axhline(0.5, color=FAINT, lw=0.8)
+        axes.set(xlim=(0, None), ylim=(0, 1.02), xlabel="absolute margin", ylabel="share right")
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
     return _titled(figure, "Margin calibration")
 
 
@@ -116,9 +114,9 @@ def score_against_length(answers: Answers) -> Figure:
             _trend(axes, answers.tokens[shown], scores[shown])
         bias = statistics.length_bias(answers, index)
         notes = [("all answers", bias.overall), ("same prompt", bias.within_prompt)]
-        text = "\n".join(f"{name}: {value:+.2f}" for name, value in notes if value is not None)
-        axes.text(0.02, 0.98, f"rank correlation\n{text}" if text else "", transform=axes.transAxes,
-                  va="top", fontsize=8)  # fmt: skip
+        text = ", ".join(f"{name} {value:+.2f}" for name, value in notes if value is not None)
+        axes.set_title(f"{answers.models[index]}\nrank correlation: {text or 'none'}", fontsize=8)
+        _plain_lengths(axes)
         axes.set(xlabel="tokens of the conversation", ylabel="score")
     return _titled(figure, "Score against length")
 
@@ -169,7 +167,8 @@ def _panels(models: Sequence[str]) -> tuple[Figure, list[Axes]]:
     """One panel for each model, two beside each other, each under its model's name."""
     columns = min(2, len(models))
     rows = -(-len(models) // columns)
-    figure = Figure(figsize=(WIDTH, 0.4 + 2.9 * rows), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.4 + 2.9 * rows), dpi=DPI)
+    figure.set_layout_engine("constrained", hspace=0.08, wspace=0.05)
     grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for axes, model in zip(grid, models, strict=False):
         axes.set_title(model, fontsize=9)
@@ -184,6 +183,14 @@ def _trend(axes: Axes, tokens: Any, scores: Any) -> None:
     parts = [part for part in np.array_split(order, 12) if len(part)]
     middles = [float(np.median(tokens[part])) for part in parts]
     axes.plot(middles, [float(scores[part].mean()) for part in parts], color=BAD, lw=1.4)
+
+
+def _plain_lengths(axes: Axes) -> None:
+    """Token counts as people write them, and few enough to be read."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _plain(axes: Axes) -> None:

@@ -104,7 +104,8 @@ def _curves(answers: Answers) -> dict[str, statistics.BestOfN]:
     found = {
         model: statistics.best_of_n(answers, index) for index, model in enumerate(answers.models)
     }
-    return {model: curve for model, curve in found.items() if curve is not None}
+    several = {model: curve for model, curve in found.items() if curve is not None}
+    return {model: curve for model, curve in several.items() if len(curve.values) > 2}
 
 
 def _rewardbench(scored: ScoredCorpus, summary: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""After scoring: preference pairs and the best answers, out of an output folder."""
