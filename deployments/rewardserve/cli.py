@@ -131,7 +131,7 @@ def report(
 
 
 @app.command()
-def pairs(
+def pairs(  # noqa: PLR0913 - one argument per option
     out: Annotated[str, typer.Argument(help="Output folder of `score`.")],
     *,
     into: Annotated[str, typer.Option("--into", "-o", help="Parquet file to write.")],
