@@ -33,9 +33,8 @@ def test_the_page_runs_from_top_to_bottom(
 
 def test_the_page_names_every_error_rule_and_method() -> None:
     methods = [name for name in dir(RewardClient) if name.startswith(("score", "best", "models"))]
-    rules = [
-        name for name in sampling_names if name in {"best", "above", "top_fraction", "tempered"}
-    ]
+    rules = ["best", "above", "top_fraction", "tempered"]
+    assert set(rules) <= set(sampling_names)
     below_invalid_request = ("Malformed", "InvalidConversation", "ConversationToo", "UnknownModel")
     errors = [twin.__name__ for twin in TWINS.values()]
     errors = [name for name in errors if not name.startswith(below_invalid_request)]

@@ -62,10 +62,10 @@ def test_the_servers_refusals_have_their_type_code_and_place(client: RewardClien
     with pytest.raises(api.InvalidConversation) as invalid:
         client.score_many([*map(turns, RESPONSES * 20), broken])
     assert str(invalid.value.param).startswith("inputs[80].messages")
-    long = turns("word " * 20) * 40
+    long = turns("word " * 2000)
     with pytest.raises(api.ConversationTooLong):
-        client.score(long)
-    assert client.score(long, truncate=True).truncated
+        client.score(long, model="armorm")
+    assert client.score(long, model="armorm", truncate=True).truncated
 
 
 async def test_the_awaited_client_over_a_handle(served: Served) -> None:
