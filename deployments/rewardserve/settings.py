@@ -1,4 +1,4 @@
-"""The schema of cluster.yaml's arguments: one frozen model per application kind, unknown keys refused.
+"""The schema of cluster.yaml's arguments: frozen models that refuse unknown keys.
 
 Knows names, ranges and defaults. Knows nothing of Ray, of loading, or of what a route computes.
 """
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+Quantization = Literal["int8", "fp8"]
 
 
 class Settings(BaseModel):
@@ -44,6 +45,8 @@ class ModelSettings(Settings):
     revision: str | None = None
     """Commit of a hub id."""
     dtype: Dtype = "float32"
+    quantize: Quantization | None = None
+    """Keep the layers' weights in 8 bits; refused for models whose cards forbid it."""
     gpus: Annotated[float, Field(ge=0)] = 0
     """GPUs per replica; a fraction shares one. 0 runs on CPU."""
     cpus: Annotated[float, Field(gt=0)] = 1
@@ -54,5 +57,7 @@ class ModelSettings(Settings):
     """Longest conversation; the checkpoint's own limit when left out."""
     pack_tokens: Annotated[int, Field(ge=1)] = 4096
     """Computed tokens in one forward."""
+    batch_invariant: bool = False
+    """The same bits for a conversation whatever shares its pack, for some speed."""
     queue_tokens: Annotated[int, Field(ge=1)] = 262_144
     """Tokens that may wait in one replica before callers are told to come back."""

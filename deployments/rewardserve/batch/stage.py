@@ -1,17 +1,19 @@
 """The Ray Data stage of one model: an actor that holds the model and takes one unit at a time.
 
 With several models the units pass through one stage after another; each adds its columns, and the
-last one writes the part. What travels between stages are the reward columns, never the texts.
+last one adds the routes' and writes the part. What travels between stages are the reward columns,
+never the texts.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from rewardserve.batch.parts import write_part
+from rewardserve.batch.route_columns import RouteSettingsOfRun
 from rewardserve.batch.settings import BulkModel
 from rewardserve.batch.storage import Folder
 from rewardserve.batch.unit_scoring import CorpusReading, UnitScorer, copy_rows, score_unit
@@ -35,6 +37,7 @@ def load_model_scorer(model: BulkModel) -> UnitScorer:
         max_tokens=settings.max_tokens,
         quantize=settings.quantize,
         pack_tokens=settings.pack_tokens,
+        batch_invariant=settings.batch_invariant,
     )
 
 

@@ -38,18 +38,29 @@ class SpanAttention:
     """Attention of one pack's spans; made once, used by every layer.
 
     Long spans run as matrix products of rounded shapes: what rounding adds is masked, or thrown
-    away. Short ones run in torch's fused attention, unless logits are softcapped, which it lacks.
+    away. Short ones run in torch's fused attention, unless logits are softcapped, which it lacks,
+    or the result must be `batch_invariant`: the same bits wherever on the path a span begins.
     """
 
-    def __init__(self, spans: Sequence[Span], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        spans: Sequence[Span],
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        batch_invariant: bool = False,
+    ) -> None:
         self._spans = spans
+        self._batch_invariant = batch_invariant
         self._later = torch.full((2 * ROWS, ROWS), -torch.inf, dtype=dtype, device=device).triu_(1)
 
     def to(self, device: torch.device) -> "SpanAttention":
         """The same spans for layers that lie on `device`."""
         if device == self._later.device:
             return self
-        return SpanAttention(self._spans, self._later.dtype, device)
+        return SpanAttention(
+            self._spans, self._later.dtype, device, batch_invariant=self._batch_invariant
+        )
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, how: AttentionSettings) -> Tensor:
         """Attention of all spans: [queries, heads * dim].
@@ -65,11 +76,14 @@ class SpanAttention:
         for span in self._spans:
             keys, values = _path(key, span), _path(value, span)
             window = how.window if how.window is not None and how.window < span.length else None
-            if span.rows * span.length < SMALL and how.softcap is None:
+            if self._fits_fused(span) and how.softcap is None:
                 output[span.queries] = self._fused(span, query, keys, values, window)
             else:
                 self._in_products(span, query, keys, values, how.softcap, window, output)
         return output.flatten(1)
+
+    def _fits_fused(self, span: Span) -> bool:
+        return span.rows * span.length < SMALL and not self._batch_invariant
 
     def _fused(
         self, span: Span, query: Tensor, key: Tensor, value: Tensor, window: int | None

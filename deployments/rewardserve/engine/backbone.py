@@ -5,7 +5,7 @@ one projection for queries, keys and values; norms, activation and residuals whi
 cache; the last layer only where a head reads. Knows weights and packs, not text or scores.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rewardserve.engine.attention import SPARE_ROWS, AttentionSettings, SpanAttention
 from rewardserve.engine.linear import linear
-from rewardserve.engine.spans import node_spans, readout_spans
+from rewardserve.engine.spans import Span, node_spans, readout_spans
 from rewardserve.engine.tree import Pack
 
 CACHE_ROWS: Final = 512
@@ -26,8 +26,9 @@ class PackedBackbone(nn.Module):
     Takes the stock model's weights over: the stock model is not usable afterwards.
     """
 
-    def __init__(self, stock: Any) -> None:
+    def __init__(self, stock: Any, *, batch_invariant: bool = False) -> None:
         super().__init__()
+        self.batch_invariant = batch_invariant
         self.embed_tokens = stock.embed_tokens
         self.rotary_emb = stock.rotary_emb
         self.norm = stock.norm
@@ -42,14 +43,19 @@ class PackedBackbone(nn.Module):
         hidden = self.embed_tokens(torch.from_numpy(pack.token_ids).to(device, torch.long))
         positions = torch.from_numpy(pack.position_ids).to(device, torch.long)
         cos, sin = self.rotary_emb(hidden[None], positions[None])
-        attention = SpanAttention(node_spans(pack), hidden.dtype, device)
+        attention = self._attention(node_spans(pack), hidden)
         for layer in self.layers[:-1]:
             hidden = layer(hidden, (cos[0], sin[0]), attention, None)
-        attention = SpanAttention(readout_spans(pack, rows), hidden.dtype, device)
+        attention = self._attention(readout_spans(pack, rows), hidden)
         reads = torch.tensor(rows, device=device)
         hidden = self.layers[-1](hidden, (cos[0], sin[0]), attention, reads)
         final: Tensor = self.norm(hidden)
         return final
+
+    def _attention(self, spans: Sequence[Span], hidden: Tensor) -> SpanAttention:
+        return SpanAttention(
+            spans, hidden.dtype, hidden.device, batch_invariant=self.batch_invariant
+        )
 
 
 class PackedLayer(nn.Module):

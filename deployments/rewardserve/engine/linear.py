@@ -2,7 +2,8 @@
 
 On CPU that is oneDNN, which torch reaches by an operator without a public name: where torch's
 default library leaves AVX-512 unused it runs at more than twice that library's rate in float32
-(benchmarks/README.md). A shape that is new to it costs 0.3 ms once: callers round their shapes.
+(benchmarks/README.md). A row's product is the same bits whatever rows are beside it, which
+`batch_invariant` relies on. A shape that is new costs 0.3 ms once: callers round their shapes.
 """
 
 from typing import Final
@@ -18,5 +19,8 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`rows @ weight.T + bias` for rows [m, k], and weight [n, k] or a transposed view."""
     if rows.device.type != "cpu":
         return default_linear(rows, weight, bias)
+    if len(rows) == 1:
+        # Alone, a row meets another kernel than beside others, and rounds otherwise.
+        return linear(torch.cat([rows, rows]), weight, bias)[:1]
     product: Tensor = _ONEDNN(rows, weight, bias, "none", [], "")
     return product
