@@ -6,7 +6,7 @@ happens here, in tokens, and not at the handles. Knows nothing of routes or HTTP
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -37,23 +37,32 @@ FAILURES_IN_A_ROW = 3
 _WARM_UP = [Message(role="user", content="Hello"), Message(role="assistant", content="Hello!")]
 
 
+def loaded_scorer(settings: ModelSettings) -> "Scorer":
+    """The scorer that the settings describe, named after its application."""
+    # Here and not above, so that neither the builder nor the router loads torch.
+    from rewardserve.engine.scorer import load_scorer  # noqa: PLC0415
+
+    return load_scorer(
+        settings.source,
+        revision=settings.revision,
+        device="cuda" if settings.gpus else "cpu",
+        dtype=settings.dtype,
+        name=serve.get_replica_context().app_name,
+        max_tokens=settings.max_tokens,
+        quantize=settings.quantize,
+        pack_tokens=settings.pack_tokens,
+        batch_invariant=settings.batch_invariant,
+    )
+
+
 class RewardModel:
     """One replica of one reward model; up once it has scored."""
 
-    def __init__(self, settings: ModelSettings) -> None:
+    def __init__(
+        self, settings: ModelSettings, load: "Callable[[ModelSettings], Scorer]" = loaded_scorer
+    ) -> None:
         configure_logs()
-        # Here and not above, so that neither the builder nor the router loads torch.
-        from rewardserve.engine.scorer import load_scorer  # noqa: PLC0415
-
-        self._scorer = load_scorer(
-            settings.source,
-            revision=settings.revision,
-            device="cuda" if settings.gpus else "cpu",
-            dtype=settings.dtype,
-            name=serve.get_replica_context().app_name,
-            max_tokens=settings.max_tokens,
-            pack_tokens=settings.pack_tokens,
-        )
+        self._scorer = load(settings)
         self._scorer.score([_WARM_UP])
         self._tokenizers = ThreadPoolExecutor(TOKENIZER_THREADS, thread_name_prefix="tokenizer")
         metrics = ModelMetrics(pack_tokens=settings.pack_tokens)
