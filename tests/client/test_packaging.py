@@ -1,6 +1,7 @@
 """The distribution: what it imports, and that torch and Ray stay out of it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,23 @@ def test_the_wheel_installs_alone_with_at_most_fifteen_packages(tmp_path: Path) 
     assert len(installed) <= 15, sorted(installed)
     assert not installed & {"torch", "ray", "rewardserve"}
     run(python, "-c", _WORK)
+
+
+_FORK = """
+import os
+from rewardserve_client.testing import FakeCluster
+client = FakeCluster().client()
+turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "four"}]
+assert client.score(turns).score == 4.0
+child = os.fork()
+if child == 0:
+    os._exit(0 if client.score(turns).score == 4.0 else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert client.score(turns).score == 4.0
+client.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_client_in_use_can_be_forked() -> None:
+    run(sys.executable, "-c", _FORK)

@@ -5,10 +5,12 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pyarrow.parquet as pq
 import pytest
+from tests.client.test_real_trainers import tiny_policy
 
 from rewardserve_client import Busy, ConnectionFailed, InvalidResponse, Prompt
 from rewardserve_client._types import Conversation
@@ -20,6 +22,7 @@ from rewardserve_client.sampling import (
     above,
     best,
     read_samples,
+    transformers_generator,
 )
 from rewardserve_client.testing import FakeCluster
 
@@ -247,3 +250,16 @@ async def test_a_policy_server_that_fails_is_an_error(
     monkeypatch.setattr(httpx2, "AsyncClient", chat_server(answer, []))
     with pytest.raises(error):
         await OpenAIGenerator("http://policy/v1", "tiny")("Why?", 2)
+
+
+def test_a_transformers_model_draws_in_this_process(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    tokenizer = tiny_policy(tmp_path)
+    model = transformers.LlamaForCausalLM.from_pretrained(tmp_path)
+    torch.manual_seed(0)
+    draw: Any = transformers_generator(model, tokenizer, max_new_tokens=6)
+    drawn = draw("Why?", 3)
+    assert len(drawn) == 3
+    assert len(set(drawn)) > 1
+    assert not any("Why?" in response for response in drawn), "the prompt is not repeated"
