@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rewardserve.errors import RewardServeError, SettingsError
-from rewardserve.settings import Dtype
+from rewardserve.settings import Dtype, Quantization
 
 app = typer.Typer(
     help="Serve and bulk-score LLM reward models.",
@@ -263,6 +263,39 @@ def verify(
     else:
         _print_table(f"{model} against its card", rows)
     raise typer.Exit(0 if all(finding.passed for finding in findings) else 1)
+
+
+@app.command()
+def quantization(
+    model: Annotated[str, typer.Argument(help="Hub id or folder.")],
+    *,
+    to: Annotated[Quantization, typer.Option(help="What the weights are rounded to.")] = "int8",
+    revision: Annotated[str | None, typer.Option(help="Commit of a hub id.")] = None,
+    device: Annotated[str, typer.Option(help="Where to run, as `cpu` or `cuda:0`.")] = "cpu",
+    dtype: DtypeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what 8-bit weights change in a model's scores, on the demo's corpus."""
+    from rewardserve.engine.scorer import load_scorer
+    from rewardserve.zoo.quantization import measure_quantization
+
+    with _errors_to_exit_codes():
+        effect = measure_quantization(
+            lambda how: load_scorer(
+                model, revision=revision, device=device, dtype=dtype or "bfloat16", quantize=how
+            ).score,
+            to,
+        )
+    row = {
+        "weights": to,
+        "mean difference": effect.mean_difference,
+        "largest difference": effect.largest_difference,
+        "same order": effect.agreement,
+    }
+    if as_json:
+        _print_json(row)
+    else:
+        _print_table(f"{model} in 8 bits against itself", [row])
 
 
 @app.command()

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from rewardserve.batch.fault_points import reach
 from rewardserve.batch.parts import FINGERPRINT_KEY, part_name
 from rewardserve.batch.plan import Corpus
-from rewardserve.batch.settings import BulkModel, BulkSettings
+from rewardserve.batch.settings import BulkModel, BulkRoutes, BulkSettings
 from rewardserve.batch.storage import TEMPORARY, Folder
 from rewardserve.batch.units import Unit
 from rewardserve.errors import OutputConflict
+from rewardserve.routing.members import calibrations_of
 
 MANIFEST: Final = "_manifest.json"
 SUMMARY: Final = "_summary.json"
@@ -36,6 +37,7 @@ def describe_run(corpus: Corpus, settings: BulkSettings) -> dict[str, Any]:
         "prompt_source": corpus.layout.prompt_source,
         "inputs": corpus.inputs,
         "models": [_describe_model(model) for model in settings.models],
+        **_describe_routes(settings.routes),
         "truncate": settings.truncate,
         "unit_rows": settings.unit_rows,
         "units": len(corpus.units),
@@ -104,6 +106,25 @@ def _describe_model(model: BulkModel) -> dict[str, Any]:
         "device": device,
         **settings,
         "files": _checkpoint(settings["source"]),
+    }
+
+
+def _describe_routes(routes: BulkRoutes) -> dict[str, Any]:
+    """Their names, the settings of all that they are made of, and digests of calibrations."""
+    plan = routes.plan()
+    read = [calibrations_of(plan.route(name)) for name in routes.names]
+    calibrations = {model: found for each in read for model, found in each.items()}
+    settings = {name: routes.routes[name] for name in routes.behind()}
+    return {
+        "routes": list(routes.names),
+        "route_settings": {
+            name: each.model_dump(mode="json", exclude_defaults=True)
+            for name, each in settings.items()
+        },
+        "calibrations": {
+            model: hashlib.sha256(calibration.model_dump_json().encode()).hexdigest()
+            for model, calibration in calibrations.items()
+        },
     }
 
 

@@ -6,19 +6,20 @@ never the texts.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from rewardserve.batch.parts import write_part
-from rewardserve.batch.route_columns import RouteSettingsOfRun
-from rewardserve.batch.settings import BulkModel
+from rewardserve.batch.reward_columns import beside
+from rewardserve.batch.route_columns import open_routes
+from rewardserve.batch.settings import BulkModel, BulkSettings
 from rewardserve.batch.storage import Folder
 from rewardserve.batch.unit_scoring import CorpusReading, UnitScorer, copy_rows, score_unit
 from rewardserve.batch.units import Unit
-from rewardserve.errors import OutputFailed, RewardServeError
+from rewardserve.errors import OutputFailed, RewardServeError, SettingsError
 
 Load = Callable[[BulkModel], UnitScorer]
 
@@ -48,6 +49,8 @@ class StageSettings:
     model: BulkModel
     suffix: str
     corpus: CorpusReading
+    bulk: BulkSettings
+    """Of the whole run: the last stage evaluates its routes."""
     out: str
     run: str
     """The fingerprint that each part carries."""
@@ -68,6 +71,8 @@ class ScoreStage:
         self._scoring_reader = settings.corpus.open()
         self._copying_reader = settings.corpus.open()
         self._folder = Folder(settings.out)
+        routed = settings.last and settings.bulk.routes.names
+        self._routes = open_routes(settings.bulk, settings.corpus) if routed else None
         self._broken = ""
         try:
             self._scorer = load(settings.model)
@@ -84,6 +89,8 @@ class ScoreStage:
             return self._score(row)
         except OutputFailed as error:
             return row | {"failure": error.message, "fatal": "output"}
+        except SettingsError as error:
+            return row | {"failure": error.message, "fatal": "settings"}
         except Exception as error:  # noqa: BLE001  (the border: the unit fails, the run goes on)
             return row | {"failure": _reason(error)}
 
@@ -93,9 +100,13 @@ class ScoreStage:
         scored = score_unit(
             unit, settings.corpus, self._scoring_reader, self._scorer, settings.suffix
         )
-        columns = _joined(row["columns"], scored.columns)
+        columns = scored.columns
+        if row["columns"]:
+            columns = beside(pa.ipc.open_stream(row["columns"]).read_all(), columns)
         computed = json.loads(row["computed_tokens"])
         computed[settings.model.name] = scored.computed_tokens
+        if self._routes:
+            columns = beside(columns, self._routes.columns(unit, self._scoring_reader, columns))
         if settings.last:
             self._write(unit, columns, computed)
         return row | {
@@ -113,15 +124,6 @@ class ScoreStage:
             run=self._settings.run,
             computed_tokens=computed_tokens,
         )
-
-
-def _joined(earlier: bytes, columns: pa.Table) -> pa.Table:
-    if not earlier:
-        return columns
-    table = pa.ipc.open_stream(earlier).read_all()
-    for field, column in zip(columns.schema, columns.columns, strict=True):
-        table = table.append_column(field, column)
-    return table
 
 
 def _to_bytes(table: pa.Table) -> bytes:

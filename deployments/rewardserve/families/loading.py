@@ -32,7 +32,7 @@ from rewardserve.families.registry import described
 from rewardserve.families.template_trial import refuse_costly_template
 from rewardserve.families.text import TextPolicy, template_source
 from rewardserve.families.weights import load_weights
-from rewardserve.settings import Dtype
+from rewardserve.settings import Dtype, Quantization
 
 TORCH_DTYPES: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
@@ -59,6 +59,8 @@ class LoadedModel:
     """The backbone's; the head is float32."""
     device: torch.device
     """Where token ids go in."""
+    quantize: Quantization | None = None
+    """What the engine is to round the layers' weights to; they are loaded as they are."""
     placement: Placement = field(default_factory=dict)
     """Where each part of the backbone lies, when one GPU is too small."""
 
@@ -71,17 +73,24 @@ def load_model(
     dtype: Dtype = "float32",
     name: str | None = None,
     max_tokens: int | None = None,
+    quantize: Quantization | None = None,
 ) -> LoadedModel:
     """The model of a local folder or hub id, on `device`.
 
     `cuda` without a number means every visible GPU, of which one is used where one is enough.
 
     Raises CheckpointError or one of its kinds when it cannot be loaded exactly and safely, and
-    SettingsError when `max_tokens` is over the model's limit.
+    SettingsError when `max_tokens` is over the model's limit or it must not be quantised.
     """
     found = locate(source, revision)
     checkpoint, adapter = _read_parts(found.folder)
     entry = described(source, found.folder)
+    if quantize is not None and not entry.quantizable:
+        raise SettingsError(
+            f"{source} loses its accuracy in 8 bits, as its card or benchmark says; "
+            "leave quantize out",
+            "quantize",
+        )
     family = family_of(checkpoint, entry.family)
     tokenizer = _nearest_tokenizer(found.folder, checkpoint.folder)
     refuse_costly_template(
@@ -105,6 +114,7 @@ def load_model(
         max_tokens=_limit(checkpoint, entry.max_tokens, max_tokens),
         dtype=TORCH_DTYPES[dtype],
         device=device_of("embed_tokens", placement),
+        quantize=quantize,
         placement=placement,
     )
 

@@ -51,6 +51,31 @@ def verify(score: Score, spec: ModelSpec, *, half_precision: bool = False) -> li
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class QuantizationEffect:
+    """How far rounded weights move scores, over pairs of answers."""
+
+    mean_difference: float
+    largest_difference: float
+    agreement: float
+    """Share of pairs whose order is the same."""
+
+
+def quantization_effect(exact: Sequence[float], rounded: Sequence[float]) -> QuantizationEffect:
+    """Compares scores of the same conversations, listed pair by pair."""
+    differences = [abs(a - b) for a, b in zip(exact, rounded, strict=True)]
+    orders = [
+        [first > second for first, second in zip(scores[::2], scores[1::2], strict=True)]
+        for scores in (exact, rounded)
+    ]
+    same = [a == b for a, b in zip(*orders, strict=True)]
+    return QuantizationEffect(
+        mean_difference=sum(differences) / len(differences),
+        largest_difference=max(differences),
+        agreement=sum(same) / len(same),
+    )
+
+
 def _published(check: Check, reward: Reward) -> Finding:
     name = f"{check.example}: {check.name or 'score'}"
     if check.part == "score":
