@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from rewardserve.engine.backbone import PackedBackbone
+from rewardserve.engine.quantize import quantize as quantize_weights
 from rewardserve.engine.tree import Pack, TokenIds, plan_packs
 from rewardserve.families.base import Encoded, RewardParts
 from rewardserve.families.loading import LoadedModel, load_model
 from rewardserve.families.placement import follow
-from rewardserve.settings import Dtype
+from rewardserve.settings import Dtype, Quantization
 from rewardserve_client import Conversation, Reward
 
 PACK_TOKENS = 4096
@@ -38,7 +39,13 @@ class Scorer:
     `encode` may be called from many threads; `score_encoded` and `score` from one at a time.
     """
 
-    def __init__(self, model: LoadedModel, *, pack_tokens: int = PACK_TOKENS) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        pack_tokens: int = PACK_TOKENS,
+        batch_invariant: bool = False,
+    ) -> None:
         self.name = model.name
         self.source = model.source
         self.revision = model.revision
@@ -46,9 +53,13 @@ class Scorer:
         self.max_tokens = model.max_tokens
         self._text = model.text
         self._head = model.head
-        self._backbone = PackedBackbone(model.backbone)
+        self._backbone = PackedBackbone(model.backbone, batch_invariant=batch_invariant)
+        if model.quantize is not None:
+            quantize_weights(self._backbone, model.quantize)
         follow(self._backbone, model.placement)
-        self._pack_tokens = pack_tokens
+        self._batch_invariant = batch_invariant
+        # Only the CPU's products keep a row's bits beside other rows. Elsewhere a pack of one.
+        self._pack_tokens = 1 if batch_invariant and model.device.type != "cpu" else pack_tokens
 
     def encode(
         self, item: Conversation | str | Sequence[int], *, truncate: bool = False
@@ -94,7 +105,10 @@ class Scorer:
             for position in batch[sequence].readouts
         ]
         hidden = self._backbone(pack, rows).float()
-        rewards: list[RewardParts] = self._head(hidden.view(-1, self._head.reads, hidden.shape[-1]))
+        reads = hidden.view(-1, self._head.reads, hidden.shape[-1])
+        if self._batch_invariant:
+            return [parts for read in reads for parts in self._head(read[None].clone())]
+        rewards: list[RewardParts] = self._head(reads)
         return rewards
 
     def _reward(self, item: Encoded, parts: RewardParts) -> Reward:
@@ -110,7 +124,7 @@ class Scorer:
         )
 
 
-def load_scorer(
+def load_scorer(  # noqa: PLR0913 - one argument per setting
     source: str,
     *,
     revision: str | None = None,
@@ -119,12 +133,23 @@ def load_scorer(
     name: str | None = None,
     max_tokens: int | None = None,
     pack_tokens: int = PACK_TOKENS,
+    batch_invariant: bool = False,
+    quantize: Quantization | None = None,
 ) -> Scorer:
     """The scorer of a hub id or local folder.
+
+    With `batch_invariant` a conversation's reward has the same bits whatever shares its packs, for
+    some speed (benchmarks/README.md).
 
     Raises CheckpointError (unsupported, unsafe, or with tensors missing or unexpected).
     """
     model = load_model(
-        source, revision=revision, device=device, dtype=dtype, name=name, max_tokens=max_tokens
+        source,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        name=name,
+        max_tokens=max_tokens,
+        quantize=quantize,
     )
-    return Scorer(model, pack_tokens=pack_tokens)
+    return Scorer(model, pack_tokens=pack_tokens, batch_invariant=batch_invariant)
