@@ -18,8 +18,11 @@ from rewardserve.settings import ModelSettings
 BACKLOG_POLICY: Final = "rewardserve.serving.autoscaling:BacklogPolicy"
 
 COMMON: Final[dict[str, Any]] = {
-    # Calls queue in the replica, counted in tokens; Serve's own limit only has to be out of reach.
-    "max_ongoing_requests": 1024,
+    # Calls queue in the replica, counted in tokens, where they are refused at once when it is full.
+    # Serve's own limits are further out, and only bound what a flood of tiny calls could pile up.
+    "max_ongoing_requests": 2048,
+    "max_queued_requests": 2048,
+    "backpressure_config": {"status_code": 429, "retry_after_s": 1.0},
     "graceful_shutdown_timeout_s": 60,
     "health_check_period_s": 5,
     "health_check_timeout_s": 10,

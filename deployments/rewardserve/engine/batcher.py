@@ -154,6 +154,11 @@ class Batcher:
         """Forwards that ended in an unexpected error, since the last that did not."""
         return self._failures
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the loop that feeds the device has ended, and nothing will be scored any more."""
+        return self._loop is not None and self._loop.done()
+
     async def score(
         self,
         batch: "Sequence[Encoded]",
@@ -256,13 +261,7 @@ class Batcher:
         took = time.monotonic() - began
         self._failures = 0
         self._rate.add(scored.tokens, took)
-        shared = scored.computed_tokens / scored.tokens
         calls = {call for waiting in pack if (call := self._calls.get(waiting))}
-        for call in calls:
-            call.started_at = min(call.started_at, began)
-        for waiting, reward in zip(pack, scored.rewards, strict=True):
-            if call := self._calls.get(waiting):
-                call.add(waiting, reward, waiting.tokens * shared)
         if self._on_pack:
             report = PackReport(
                 conversations=len(pack),
@@ -274,6 +273,12 @@ class Batcher:
                 scores=[reward.score for reward in scored.rewards],
             )
             self._on_pack(report)
+        for call in calls:
+            call.started_at = min(call.started_at, began)
+        shared = scored.computed_tokens / scored.tokens
+        for waiting, reward in zip(pack, scored.rewards, strict=True):
+            if call := self._calls.get(waiting):
+                call.add(waiting, reward, waiting.tokens * shared)
 
     def _fail(self, waiting: Waiting, error: BaseException) -> None:
         if not isinstance(error, RewardServeError):

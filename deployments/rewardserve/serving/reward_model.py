@@ -124,6 +124,8 @@ class RewardModel:
 
     def check_health(self) -> None:
         """Raises when the device thread hangs or can no longer score."""
+        if self._batcher.stopped:
+            raise RuntimeError("nothing feeds the device any more")
         if self._batcher.forward_running_s > LONGEST_FORWARD_S:
             raise RuntimeError(f"a forward has been running for over {LONGEST_FORWARD_S:.0f} s")
         if self._batcher.consecutive_failures >= FAILURES_IN_A_ROW:
