@@ -27,7 +27,9 @@ app = typer.Typer(
 )
 
 Inputs = Annotated[list[str], typer.Argument(help="Files, folders, globs or object store paths.")]
-Config = Annotated[Path | None, typer.Option(help="A cluster.yaml whose models can be named.")]
+Config = Annotated[
+    Path | None, typer.Option(help="A cluster.yaml whose models, and by `score` routes, are named.")
+]
 Columns = Annotated[
     str | None, typer.Option(help="Columns by role, as `prompt=question,chosen=good`.")
 ]
@@ -61,18 +63,14 @@ def up(
 ) -> None:
     """Serve a cluster file, or the demo, until Ctrl-C."""
     from rewardserve.serving.cluster_file import read_cluster_file
-    from rewardserve.serving.demo import demo_cluster
+    from rewardserve.serving.demo import write_demo_cluster
     from rewardserve.serving.up import up as bring_up
 
     with _errors_to_exit_codes():
         if demo == (cluster is not None):
             raise SettingsError("name a cluster file, or give --demo")
-        checked = (
-            read_cluster_file(cluster)
-            if cluster
-            else demo_cluster(_demo_zoo(zoo or _cache_folder()), port=port)
-        )
-        bring_up(checked, _announce, address=address)
+        file = cluster or write_demo_cluster(_demo_zoo(zoo or _cache_folder()), port=port)
+        bring_up(read_cluster_file(file), _announce, address=address)
 
 
 @app.command()
@@ -281,9 +279,11 @@ def quantization(
 
     with _errors_to_exit_codes():
         effect = measure_quantization(
-            lambda how: load_scorer(
-                model, revision=revision, device=device, dtype=dtype or "bfloat16", quantize=how
-            ).score,
+            lambda how: (
+                load_scorer(
+                    model, revision=revision, device=device, dtype=dtype or "bfloat16", quantize=how
+                ).score
+            ),
             to,
         )
     row = {

@@ -11,7 +11,8 @@ import pytest
 from rewardserve.batch.lab.agreement import Agreement
 from rewardserve.batch.lab.cost import estimated_tokens
 from rewardserve.batch.lab.route_lab import RouteLab
-from rewardserve.batch.lab.scored_rows import ScoredBatch, ScoredRow
+from rewardserve.batch.lab.scored_rows import ScoredBatch
+from rewardserve.batch.route_outcomes import ScoredRow
 from rewardserve.errors import ConversationTooLong, InvalidRequest, ModelFailed
 from rewardserve.route_settings import RouteSettings
 from rewardserve.routing.plan import Plan, resolve

@@ -29,12 +29,12 @@ from rewardserve.batch.stage import Load, ScoreStage, StageSettings, first_row, 
 from rewardserve.batch.storage import Folder
 from rewardserve.batch.unit_scoring import CorpusReading
 from rewardserve.batch.units import Unit
-from rewardserve.errors import ModelFailed, OutputFailed
+from rewardserve.errors import ModelFailed, OutputFailed, SettingsError
 
 ATTEMPTS: Final = 3
 """How often a unit is tried before its failure is reported."""
 
-FATAL: Final = {"output": OutputFailed, "model": ModelFailed}
+FATAL: Final = {"output": OutputFailed, "model": ModelFailed, "settings": SettingsError}
 """What a stage's `fatal` becomes here."""
 
 # A driver that was killed keeps its share of the cluster for this long; read when ray.data loads.
@@ -87,7 +87,8 @@ def score_missing(
     """Score the run's missing units; yields as their parts appear, in any order.
 
     A unit that fails is tried again. Raises ModelFailed when some units failed every time (all
-    others are done then), OutputFailed at once when the output cannot be written.
+    others are done then), OutputFailed at once when the output cannot be written, SettingsError
+    when a route cannot be evaluated with these models.
     """
     todo = {unit.index: unit for unit in run.missing}
     if not todo:
@@ -147,12 +148,13 @@ def stages_of(run: Run) -> list[StageSettings]:
     """The stages that each unit of the run passes, in order."""
     corpus = run.corpus
     reading = CorpusReading(corpus.format, corpus.schema, corpus.layout, run.settings.truncate)
-    ends = suffixes([model.name for model in run.settings.models])
+    ends = suffixes(run.settings.names)
     return [
         StageSettings(
             model=model,
             suffix=ends[model.name],
             corpus=reading,
+            bulk=run.settings,
             out=run.folder.path,
             run=run.fingerprint,
             last=model is run.settings.models[-1],

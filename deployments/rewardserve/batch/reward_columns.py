@@ -67,6 +67,13 @@ def reward_columns(shape: Shape, rows: Sequence[Sequence[Outcome]], suffix: str 
     )
 
 
+def beside(table: pa.Table, columns: pa.Table) -> pa.Table:
+    """The table with more columns on its right."""
+    for field, column in zip(columns.schema, columns.columns, strict=True):
+        table = table.append_column(field, column)
+    return table
+
+
 def read_outcomes(
     table: pa.Table, shape: Shape, suffix: str, model: str, revision: str | None
 ) -> Iterator[list[Outcome]]:

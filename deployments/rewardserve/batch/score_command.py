@@ -18,7 +18,7 @@ from rich.table import Table
 from rewardserve.batch.columns import parse_overrides
 from rewardserve.batch.job import Run, open_run, score_missing
 from rewardserve.batch.manifest import SUMMARY
-from rewardserve.batch.models import resolve_models
+from rewardserve.batch.named_routes import resolve_names
 from rewardserve.batch.output import open_scored
 from rewardserve.batch.settings import BulkSettings
 from rewardserve.batch.stage import Load, load_model_scorer
@@ -39,7 +39,7 @@ class ScoreOptions:
     inputs: Sequence[str]
     out: str
     model: str
-    """`a,b,...`: names in `config`, folders or hub ids (`[name=]source[@revision]`)."""
+    """`a,b,...`: models and routes of `config`, folders or hub ids (`[name=]source[@revision]`)."""
     config: Path | None = None
     """A cluster.yaml, so that bulk and serving score alike."""
     model_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -54,8 +54,10 @@ class ScoreOptions:
 
     def bulk_settings(self) -> BulkSettings:
         """What decides the values of the output; raises SettingsError."""
+        models, routes = resolve_names(self.model, self.config, self.model_settings)
         return BulkSettings(
-            models=resolve_models(self.model, self.config, self.model_settings),
+            models=models,
+            routes=routes,
             columns=parse_overrides(self.columns),
             truncate=self.truncate,
             unit_rows=self.unit_rows,

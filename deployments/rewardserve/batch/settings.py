@@ -32,6 +32,17 @@ class BulkRoutes(Settings):
         """The same plan as the router's; raises SettingsError naming the route."""
         return resolve(self.routes, self.models, self.calibrations)
 
+    def behind(self) -> list[str]:
+        """`names`, and the routes that they are made of, each once."""
+        found: dict[str, None] = {}
+        waiting = list(self.names)
+        while waiting:
+            name = waiting.pop(0)
+            if name in self.routes and name not in found:
+                found[name] = None
+                waiting += self.routes[name].names
+        return list(found)
+
 
 class BulkSettings(Settings):
     """How a corpus is read and scored."""

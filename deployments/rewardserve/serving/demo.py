@@ -1,22 +1,23 @@
-"""The demo's cluster: every model of a zoo on this machine's CPU, and their mean as default route.
+"""The demo's cluster: every model of a zoo on this machine's CPU, and means of their scores.
 
 Knows the zoo's folder layout. Starts nothing.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import pyarrow.parquet as pq
+import yaml
 
 from rewardserve.routing.calibration import calibrate, save_calibration
-from rewardserve.serving.cluster_file import (
-    MODEL_BUILDER,
-    ROUTER_BUILDER,
-    ClusterFile,
-    check_cluster,
-)
+from rewardserve.serving.cluster_file import MODEL_BUILDER, ROUTER_BUILDER
 
 CALIBRATION_PAIRS = 100
 """Of the zoo's pairs; enough for a mean and a standard deviation, in seconds."""
+
+TRIO: Final = ("armorm", "urm", "skywork-llama-8b")
+"""Members of the second route: one of each kind of head with its own outputs, and a plain one."""
 
 CPUS = 0.1
 """Set aside for each process, so that eight of them fit on two cores. Ray gives each one compute
@@ -40,10 +41,11 @@ def calibrate_zoo(zoo: Path) -> None:
         save_calibration(calibration, _calibration_folder(zoo))
 
 
-def demo_cluster(zoo: Path, *, port: int = 8000) -> ClusterFile:
-    """The models in a calibrated `zoo`, and a `default` route that averages their z-scores.
+def write_demo_cluster(zoo: Path, *, port: int = 8000) -> Path:
+    """Write `cluster.yaml` beside the models of a calibrated `zoo`, and return its path.
 
-    On loopback, without keys.
+    On loopback, without keys. The route `default` averages the z-scores of all models, `trio`
+    those of three.
     """
     names = _model_names(zoo)
     models = [
@@ -55,28 +57,31 @@ def demo_cluster(zoo: Path, *, port: int = 8000) -> ClusterFile:
         }
         for name in names
     ]
-    mean = {"members": dict.fromkeys(names, 1.0), "normalize": "zscore", "aggregate": "mean"}
     router = {
         "models": names,
-        "routes": {"default": {"ensemble": mean}},
+        "routes": {"default": _mean(names), "trio": _mean(TRIO)},
         "calibration": str(_calibration_folder(zoo)),
         "replicas": 1,
         "cpus": CPUS,
     }
-    return check_cluster(
-        {
-            "http_options": {"host": "127.0.0.1", "port": port},
-            "applications": [
-                *models,
-                {
-                    "name": "router",
-                    "route_prefix": "/",
-                    "import_path": ROUTER_BUILDER,
-                    "args": router,
-                },
-            ],
-        }
-    )
+    gateway = {
+        "name": "router",
+        "route_prefix": "/",
+        "import_path": ROUTER_BUILDER,
+        "args": router,
+    }
+    content = {
+        "http_options": {"host": "127.0.0.1", "port": port},
+        "applications": [*models, gateway],
+    }
+    path = zoo / "cluster.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def _mean(members: Sequence[str]) -> dict[str, Any]:
+    weights = dict.fromkeys(members, 1.0)
+    return {"ensemble": {"members": weights, "normalize": "zscore", "aggregate": "mean"}}
 
 
 def _model_names(zoo: Path) -> list[str]:

@@ -11,7 +11,7 @@ from rewardserve.batch.columns import Shape
 from rewardserve.batch.lab.agreement import Agreement
 from rewardserve.batch.lab.cost import Cost
 from rewardserve.batch.lab.scored_rows import ScoredBatch
-from rewardserve.batch.reward_columns import Outcome, reward_columns
+from rewardserve.batch.reward_columns import Outcome, beside, reward_columns
 from rewardserve.batch.route_outcomes import ScoredRow, route_outcomes, subset_tags
 from rewardserve.batch.tally import ModelTally
 from rewardserve.errors import InvalidRequest
@@ -38,11 +38,8 @@ class Trial:
         self, batch: ScoredBatch, rows: Sequence[Sequence[Outcome]], roles: Mapping[str, str]
     ) -> None:
         """Count a batch's outcomes."""
-        table = batch.table
         columns = reward_columns(self._tally.shape, rows)
-        for field, column in zip(columns.schema, columns.columns, strict=True):
-            table = table.append_column(field, column)
-        self._tally.add(table, roles)
+        self._tally.add(beside(batch.table, columns), roles)
         for outcome in (each for row in rows for each in row):
             if isinstance(outcome, Reward) and outcome.members and outcome.uncertainty:
                 self._spreads[0] += outcome.uncertainty["spread"]
