@@ -9,6 +9,7 @@ its logs as `armorm/<attribute>`.
 
 import argparse
 
+import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
@@ -29,6 +30,7 @@ def main() -> None:
 
     prompts = [[{"role": "user", "content": question}] for question in QUESTIONS]
     client = RewardClient(args.url)
+    on_gpu = torch.cuda.is_available()
     trainer = GRPOTrainer(
         model=args.policy,
         reward_funcs=[reward_function(client, model=name) for name in args.models.split(",")],
@@ -39,6 +41,8 @@ def main() -> None:
             per_device_train_batch_size=4,
             num_generations=4,
             max_completion_length=32,
+            use_cpu=not on_gpu,
+            bf16=on_gpu,
             logging_steps=1,
             report_to=[],
         ),
