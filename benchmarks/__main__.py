@@ -10,19 +10,42 @@ import shlex
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
+from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.measure import RESULTS, ROOT
 
-COMMANDS: Final = {
-    "engine --backbone llama gemma2": "one CPU thread, CPU seconds, float32, beside every peer",
-    "engine --dtype float32 bfloat16 --threads 2": "two CPU threads, wall seconds, Llama",
-    "serving": "one-sample callers, HTTP and handle, beside other servers",
-    "bulk": "a corpus from Parquet to Parquet, beside plain loops",
-    "gpu": "real model sizes on a CUDA device, where there is one",
-}
-"""Each takes `--quick` (but `gpu`) and keeps its figures in the folder given as `--results`."""
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One benchmark: a module of this package and its arguments."""
+
+    name: str
+    about: str
+    full: str = f"--results {RESULTS}"
+    """What makes the figures that are kept."""
+    quick: str = "--quick"
+    """What shows that it runs."""
+
+
+COMMANDS: Final = (
+    Command(
+        "engine --backbone llama gemma2",
+        "One CPU thread, CPU seconds, float32, beside every peer.",
+    ),
+    Command(
+        "engine --dtype float32 bfloat16 --threads 2",
+        "Two CPU threads, wall seconds, Llama, beside every peer.",
+    ),
+    Command(
+        "serving",
+        "Concurrent callers, by handle and HTTP, against the same replica offline.",
+        full="",
+        quick="--callers 8 --prompts 8 --repeats 1",
+    ),
+    Command("bulk", "A corpus from Parquet to Parquet, beside plain loops."),
+    Command("gpu", "Real model sizes on a CUDA device, where there is one.", quick="--tiny"),
+)
 
 
 def main() -> int:
@@ -33,27 +56,19 @@ def main() -> int:
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     failed = []
-    for command, about in COMMANDS.items():
-        print(f"\n## python -m benchmarks.{command}\n\n{about}\n", flush=True)
+    for command in COMMANDS:
+        print(f"\n## python -m benchmarks.{command.name}\n\n{command.about}\n", flush=True)
         if not options.list and run(command, quick=options.quick) != 0:
-            failed.append(command)
-    for command in failed:
-        print(f"failed: python -m benchmarks.{command}")
+            failed.append(command.name)
+    for name in failed:
+        print(f"failed: python -m benchmarks.{name}")
     return 1 if failed else 0
 
 
-def run(command: str, *, quick: bool) -> int:
+def run(command: Command, *, quick: bool) -> int:
     """One command's exit status; what it prints goes through."""
-    module, *arguments = shlex.split(command)
-    if find_spec(f"benchmarks.{module}") is None:
-        print("not written yet")
-        return 0
-    if quick and module == "gpu":
-        arguments.append("--tiny")
-    elif quick:
-        arguments.append("--quick")
-    else:
-        arguments += ["--results", str(RESULTS)]
+    extra = command.quick if quick else command.full
+    module, *arguments = shlex.split(f"{command.name} {extra}")
     started = time.perf_counter()
     process = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     status = subprocess.run(process, cwd=ROOT, check=False).returncode
