@@ -1,5 +1,9 @@
 """Hidden states of a pack equal the plain model's, one conversation at a time."""
 
+import sys
+from types import ModuleType
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +19,7 @@ from transformers import (
 )
 
 from rewardserve.engine.backbone import PackedBackbone
+from rewardserve.engine.backends import Backend
 from rewardserve.engine.tree import TokenIds, plan_packs
 
 SIZES = {
@@ -89,22 +94,75 @@ def backbone(config: PretrainedConfig) -> PreTrainedModel:
     return model
 
 
+@pytest.fixture(autouse=True)
+def flash_attn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """flash-attn needs a GPU: its documented behaviour, written out, stands in for it."""
+    module = ModuleType("flash_attn")
+    module.flash_attn_varlen_func = varlen_attention  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flash_attn", module)
+
+
+def varlen_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    query_ends: torch.Tensor,
+    key_ends: torch.Tensor,
+    most_queries: int,
+    most_keys: int,
+    *,
+    softmax_scale: float,
+    causal: bool,
+    window_size: tuple[int, int],
+    softcap: float,
+) -> torch.Tensor:
+    """Sequence by sequence, causal from the bottom right; a left window of w sees w + 1 keys."""
+    assert causal
+    assert query_ends.dtype == key_ends.dtype == torch.int32
+    assert most_queries == int(query_ends.diff().max())
+    assert most_keys == int(key_ends.diff().max())
+    groups = query.shape[1] // key.shape[1]
+    outputs = []
+    for index in range(len(query_ends) - 1):
+        rows = query[query_ends[index] : query_ends[index + 1]]
+        path = slice(int(key_ends[index]), int(key_ends[index + 1]))
+        keys, values = (each[path].repeat_interleave(groups, 1) for each in (key, value))
+        logits = torch.einsum("qhd,khd->hqk", rows, keys) * softmax_scale
+        if softcap:
+            logits = softcap * torch.tanh(logits / softcap)
+        place = torch.arange(len(rows))[:, None] + len(keys) - len(rows)
+        seen = torch.arange(len(keys)) <= place
+        if window_size != (-1, -1):
+            seen &= torch.arange(len(keys)) >= place - window_size[0]
+        weights = logits.masked_fill(~seen, -torch.inf).softmax(-1)
+        outputs.append(torch.einsum("hqk,khd->qhd", weights, values))
+    return torch.cat(outputs)
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize("shape", CORPORA)
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @torch.inference_mode()
 def test_packed_hidden_states_equal_the_plain_model(name: str, shape: str) -> None:
-    model, sequences = backbone(BACKBONES[name]), corpus(shape)
+    sequences = corpus(shape)
+    stock = backbone(BACKBONES[name])
     alone = [
-        model(input_ids=torch.from_numpy(sequence).long()[None], use_cache=False).last_hidden_state[
-            0
-        ]
+        stock(input_ids=torch.from_numpy(sequence).long()[None], use_cache=False).last_hidden_state
         for sequence in sequences
     ]
-    packed = PackedBackbone(model)
-    for pack in plan_packs(sequences, pack_tokens=200, min_shared=4):
-        for sequence, leaf in zip(pack.sequences, pack.leaves, strict=True):
-            rows = [pack.locate(leaf, position) for position in range(len(sequences[sequence]))]
-            torch.testing.assert_close(packed(pack, rows), alone[sequence], atol=1e-5, rtol=1e-5)
+    for backend in get_args(Backend):
+        packed = PackedBackbone(backbone(BACKBONES[name]), backend)
+        for pack in plan_packs(sequences, pack_tokens=200, min_shared=4):
+            lengths = [len(sequences[sequence]) for sequence in pack.sequences]
+            rows = [
+                pack.locate(leaf, position)
+                for leaf, length in zip(pack.leaves, lengths, strict=True)
+                for position in range(length)
+            ]
+            expected = torch.cat([alone[sequence][0] for sequence in pack.sequences])
+            torch.testing.assert_close(
+                packed(pack, rows), expected, atol=1e-5, rtol=1e-5, msg=backend
+            )
 
 
 def test_the_corpora_share_what_they_are_meant_to_share() -> None:

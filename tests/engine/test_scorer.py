@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from rewardserve.engine.scorer import Scorer, load_scorer
-from rewardserve.errors import ConversationTooLong, InvalidConversation
+from rewardserve.engine.tree import Pack
+from rewardserve.errors import ConversationTooLong, InvalidConversation, ModelFailed
 from rewardserve.zoo import ZOO_MODELS
 from rewardserve_client import Conversation
 
@@ -92,3 +94,39 @@ def test_a_conversation_must_end_with_the_assistant(one: Scorer) -> None:
 
 def test_nothing_to_score_is_no_rewards(one: Scorer) -> None:
     assert one.score([]) == []
+
+
+class SmallDevice:
+    """A backbone whose memory ends at some tokens a pack."""
+
+    def __init__(self, backbone: object, tokens: int) -> None:
+        self._backbone = backbone
+        self._tokens = tokens
+        self.packs: list[int] = []
+
+    def __call__(self, pack: Pack, rows: list[int]) -> torch.Tensor:
+        self.packs.append(len(pack.token_ids))
+        if len(pack.token_ids) > self._tokens:
+            raise torch.OutOfMemoryError
+        return self._backbone(pack, rows)  # type: ignore[operator, no-any-return]
+
+
+def test_out_of_memory_halves_the_packs_once_and_for_good(zoo: Path) -> None:
+    scorer = load_scorer(str(zoo / "skywork-llama-8b"), pack_tokens=400)
+    conversations = CORPORA["best of 16"] + CORPORA["single turns"]
+    expected = [reward.score for reward in scorer.score(conversations)]
+    device = SmallDevice(scorer._backbone, 200)
+    scorer._backbone = device  # type: ignore[assignment]
+    rewards = scorer.score(conversations)
+    assert [reward.score for reward in rewards] == pytest.approx(expected, abs=1e-5)
+    assert device.packs[0] > 200
+    device.packs.clear()
+    scorer.score(conversations)
+    assert max(device.packs) <= 200
+
+
+def test_memory_that_is_too_small_even_then_is_a_model_failure(zoo: Path) -> None:
+    scorer = load_scorer(str(zoo / "skywork-llama-8b"))
+    scorer._backbone = SmallDevice(scorer._backbone, 10)  # type: ignore[assignment]
+    with pytest.raises(ModelFailed, match="pack_tokens"):
+        scorer.score([answered("Thirteen.")])

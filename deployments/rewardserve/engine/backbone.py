@@ -5,15 +5,15 @@ one projection for queries, keys and values; norms, activation and residuals whi
 cache; the last layer only where a head reads. Knows weights and packs, not text or scores.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from rewardserve.engine.attention import SPARE_ROWS, AttentionSettings, SpanAttention
+from rewardserve.engine.attention import SPARE_ROWS, AttentionSettings
+from rewardserve.engine.backends import Backend, PackAttention, pack_attention
 from rewardserve.engine.linear import linear
-from rewardserve.engine.spans import Span, node_spans, readout_spans
 from rewardserve.engine.tree import Pack
 
 CACHE_ROWS: Final = 512
@@ -26,8 +26,9 @@ class PackedBackbone(nn.Module):
     Takes the stock model's weights over: the stock model is not usable afterwards.
     """
 
-    def __init__(self, stock: Any, *, batch_invariant: bool = False) -> None:
+    def __init__(self, stock: Any, backend: Backend, *, batch_invariant: bool = False) -> None:
         super().__init__()
+        self.backend = backend
         self.batch_invariant = batch_invariant
         self.embed_tokens = stock.embed_tokens
         self.rotary_emb = stock.rotary_emb
@@ -43,18 +44,18 @@ class PackedBackbone(nn.Module):
         hidden = self.embed_tokens(torch.from_numpy(pack.token_ids).to(device, torch.long))
         positions = torch.from_numpy(pack.position_ids).to(device, torch.long)
         cos, sin = self.rotary_emb(hidden[None], positions[None])
-        attention = self._attention(node_spans(pack), hidden)
+        attention = self._attention(pack, None, hidden)
         for layer in self.layers[:-1]:
             hidden = layer(hidden, (cos[0], sin[0]), attention, None)
-        attention = self._attention(readout_spans(pack, rows), hidden)
+        attention = self._attention(pack, rows, hidden)
         reads = torch.tensor(rows, device=device)
         hidden = self.layers[-1](hidden, (cos[0], sin[0]), attention, reads)
         final: Tensor = self.norm(hidden)
         return final
 
-    def _attention(self, spans: Sequence[Span], hidden: Tensor) -> SpanAttention:
-        return SpanAttention(
-            spans, hidden.dtype, hidden.device, batch_invariant=self.batch_invariant
+    def _attention(self, pack: Pack, rows: list[int] | None, hidden: Tensor) -> PackAttention:
+        return pack_attention(
+            self.backend, pack, rows, like=hidden, batch_invariant=self.batch_invariant
         )
 
 
@@ -91,7 +92,7 @@ class PackedLayer(nn.Module):
         self,
         hidden: Tensor,
         rotary: tuple[Tensor, Tensor],
-        attention: SpanAttention,
+        attention: PackAttention,
         reads: Tensor | None,
     ) -> Tensor:
         """The layer's output, for all rows of `hidden` or for the rows `reads` alone."""

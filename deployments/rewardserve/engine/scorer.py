@@ -6,12 +6,13 @@ Knows models and packs. Knows nothing of Ray, HTTP, queues or files.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from rewardserve.engine.backbone import PackedBackbone
+from rewardserve.engine.backends import choose_backend
 from rewardserve.engine.quantize import quantize as quantize_weights
-from rewardserve.engine.tree import Pack, TokenIds, plan_packs
+from rewardserve.engine.tree import Pack, plan_packs
+from rewardserve.errors import ModelFailed
 from rewardserve.families.base import Encoded, RewardParts
 from rewardserve.families.loading import LoadedModel, load_model
 from rewardserve.families.placement import follow
@@ -51,9 +52,12 @@ class Scorer:
         self.revision = model.revision
         self.family = model.family
         self.max_tokens = model.max_tokens
+        self.attention = choose_backend(model.device)
         self._text = model.text
         self._head = model.head
-        self._backbone = PackedBackbone(model.backbone, batch_invariant=batch_invariant)
+        self._backbone = PackedBackbone(
+            model.backbone, self.attention, batch_invariant=batch_invariant
+        )
         if model.quantize is not None:
             quantize_weights(self._backbone, model.quantize)
         follow(self._backbone, model.placement)
@@ -85,10 +89,27 @@ class Scorer:
 
     @torch.inference_mode()
     def score_encoded(self, batch: Sequence[Encoded]) -> ScoredBatch:
-        """Rewards for what `encode` gave, in order; raises NonFiniteScore."""
+        """Rewards for what `encode` gave, in order.
+
+        Raises NonFiniteScore, and ModelFailed when the device has too little memory. Where a pack
+        is too large for the device's memory, this and all later packs are half as large.
+        """
+        try:
+            return self._score_packs(batch)
+        except torch.OutOfMemoryError:
+            self._pack_tokens = max(1, self._pack_tokens // 2)
+        try:
+            return self._score_packs(batch)
+        except torch.OutOfMemoryError as error:
+            raise ModelFailed(
+                f"{self.name} ran out of memory twice, the second time with packs of "
+                f"{self._pack_tokens} tokens; lower pack_tokens or max_tokens"
+            ) from error
+
+    def _score_packs(self, batch: Sequence[Encoded]) -> ScoredBatch:
         parts: dict[int, RewardParts] = {}
         computed = 0
-        sequences: list[TokenIds] = [np.asarray(item.token_ids, np.int32) for item in batch]
+        sequences = [item.token_ids for item in batch]
         for pack in plan_packs(sequences, pack_tokens=self._pack_tokens):
             computed += len(pack.token_ids)
             parts.update(zip(pack.sequences, self._forward(pack, batch), strict=True))

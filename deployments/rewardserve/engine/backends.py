@@ -1,0 +1,63 @@
+"""Which attention runs where: chosen once, at load.
+
+| backend | where | how |
+|---|---|---|
+| `sdpa` | CPU, and any device | torch's fused attention and matrix products, span by span |
+| `flash` | CUDA with flash-attn 2.6 or newer | one kernel call, keys gathered path by path |
+| `flex` | CUDA without flash-attn | one compiled kernel, masked by ancestry |
+
+All of them softcap and window natively or explicitly, so that every backbone runs on each.
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from rewardserve.engine.attention import AttentionSettings, SpanAttention
+from rewardserve.engine.spans import node_spans, readout_spans
+from rewardserve.engine.tree import Pack
+
+Backend = Literal["sdpa", "flash", "flex"]
+
+
+class PackAttention(Protocol):
+    """Attention of one pack; made once, used by every layer."""
+
+    def to(self, device: torch.device) -> "PackAttention":
+        """The same for layers that lie on `device`."""
+        ...
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, how: AttentionSettings) -> Tensor:
+        """[queries, heads * dim]; see `SpanAttention.attend`."""
+        ...
+
+
+def choose_backend(device: torch.device) -> Backend:
+    """The fastest backend that `device` has."""
+    if device.type != "cuda":
+        return "sdpa"
+    return "flash" if find_spec("flash_attn") else "flex"
+
+
+def pack_attention(
+    backend: Backend,
+    pack: Pack,
+    rows: Sequence[int] | None,
+    *,
+    like: Tensor,
+    batch_invariant: bool = False,
+) -> PackAttention:
+    """Attention of all tokens of `pack`, or of its tokens `rows`, for hidden states `like`."""
+    if backend == "flex":
+        from rewardserve.engine.flex import FlexAttention  # noqa: PLC0415 - slow to import
+
+        return FlexAttention(pack, rows, like.device)
+    spans = node_spans(pack) if rows is None else readout_spans(pack, rows)
+    if backend == "flash":
+        from rewardserve.engine.flash import FlashAttention  # noqa: PLC0415 - optional
+
+        return FlashAttention(spans, like.device)
+    return SpanAttention(spans, like.dtype, like.device, batch_invariant=batch_invariant)
