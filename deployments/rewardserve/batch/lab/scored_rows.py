@@ -14,6 +14,7 @@ from rewardserve.batch.output import ScoredCorpus
 from rewardserve.batch.reward_columns import read_outcomes, reward_names
 from rewardserve.batch.route_outcomes import ScoredRow
 
+
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
     """Some rows, beside the table they were read from."""
