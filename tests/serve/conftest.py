@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rewardserve.serving.cluster_file import check_cluster
@@ -54,7 +55,10 @@ def cluster_of(zoo: Path, port: int) -> dict[str, Any]:
         "import_path": "rewardserve.app:router",
         "args": {
             "models": list(MODELS),
-            "routes": {"default": {"ensemble": {"members": members, "normalize": "none"}}},
+            "routes": {
+                "default": {"ensemble": {"members": members, "normalize": "none"}},
+                "either": {"ensemble": {"members": members, "normalize": "none", "quorum": 1}},
+            },
             "replicas": 1,
             "cpus": 0.1,
         },
@@ -70,3 +74,9 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def replica_processes(application: str) -> list[psutil.Process]:
+    """The replicas of one application, among the processes of this session's own Ray."""
+    mine = psutil.Process().children(recursive=True)
+    return [p for p in mine if f"{application}:RewardModel" in "".join(p.cmdline())]

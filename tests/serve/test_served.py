@@ -7,10 +7,9 @@ from statistics import mean
 from typing import Any
 
 import httpx2
-import psutil
 import pytest
 from ray import serve
-from tests.serve.conftest import MODELS, Served
+from tests.serve.conftest import MODELS, Served, replica_processes
 from tests.serve.fakes import conversation
 
 from rewardserve import load_scorer
@@ -65,13 +64,17 @@ def test_a_handle_call_needs_no_http(served: Served) -> None:
     assert {entry.id for entry in gateway.served_models.remote().result().data} == {
         *MODELS,
         "default",
+        "either",
     }
 
 
 def test_models_say_what_is_loaded_and_ready_says_so(served: Served) -> None:
     entries = httpx2.get(f"{served.url}/v1/models").json()["data"]
     families = {entry["id"]: entry["family"] for entry in entries}
-    assert families == {"skywork-llama-8b": "linear", "armorm": "armorm", "default": None}
+    assert {name: families[name] for name in MODELS} == {
+        "skywork-llama-8b": "linear",
+        "armorm": "armorm",
+    }
     assert httpx2.get(f"{served.url}/ready").json() == {"status": "ready", "waiting_for": []}
 
 
@@ -152,9 +155,3 @@ def test_killing_one_of_two_replicas_under_load_loses_nothing(served: Served) ->
         statuses = list(callers.map(score, range(200)))
     assert killed.is_set()
     assert set(statuses) == {200}
-
-
-def replica_processes(application: str) -> list[psutil.Process]:
-    """The replicas of one application, among the processes of this session's own Ray."""
-    mine = psutil.Process().children(recursive=True)
-    return [p for p in mine if f"{application}:RewardModel" in "".join(p.cmdline())]

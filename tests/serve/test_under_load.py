@@ -2,19 +2,24 @@
 
 import asyncio
 import copy
+import signal
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import httpx2
 import numpy as np
+import psutil
 import pytest
+import yaml
 from ray import cloudpickle, serve
-from tests.serve.conftest import Served
+from tests.serve.conftest import Served, cluster_of, free_port, replica_processes
 from tests.serve.fakes import conversation
 
 from rewardserve.app import COMMON, router
@@ -143,3 +148,67 @@ async def test_a_rolling_update_fails_no_request(served: Served, change: str) ->
         await updating
     deploy(check_cluster(served.file), lambda line: None)
     assert statuses.keys() == {200}
+
+
+async def test_callers_who_hang_up_cost_no_forward(overloaded: str) -> None:
+    body = {"model": "slow", "inputs": [{"messages": conversation()}], "deadline_s": 20}
+    async with httpx2.AsyncClient(base_url=overloaded, timeout=60) as client:
+        await client.post("/v1/rewards", json=body)
+
+        async def hang_up() -> None:
+            with pytest.raises(httpx2.ReadTimeout):
+                await client.post("/v1/rewards", json={**body, "inputs": MANY}, timeout=0.3)
+
+        await asyncio.gather(*(hang_up() for _ in range(5)))
+        began = time.monotonic()
+        response = await client.post("/v1/rewards", json=body)
+    assert response.status_code == 200
+    # What hung up would have kept the device busy for several times as long.
+    assert time.monotonic() - began < 0.5 * 5 * len(MANY) / CAPACITY
+
+
+MANY = [{"messages": conversation()}] * 5
+
+
+def test_a_stopped_member_is_named_by_the_deadline_and_left_out(served: Served) -> None:
+    body: dict[str, Any] = {"inputs": [{"messages": conversation()}], "deadline_s": 3}
+    (stopped,) = replica_processes("skywork-llama-8b")
+    stopped.suspend()
+    try:
+        began = time.monotonic()
+        lenient = httpx2.post(
+            f"{served.url}/v1/rewards", json={**body, "model": "either"}, timeout=60
+        )
+        took = time.monotonic() - began
+        strict = httpx2.post(f"{served.url}/v1/rewards", json=body, timeout=60)
+    finally:
+        stopped.resume()
+    (reward,) = lenient.json()["data"][0]["rewards"]
+    assert reward["failed_members"] == ["skywork-llama-8b"]
+    assert reward["score"] == reward["members"]["armorm"]["score"]
+    assert took < 3 * 1.1 + 0.5
+    assert strict.status_code == 504
+    assert "skywork-llama-8b" in strict.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_ends_everything_it_started(zoo: Path, tmp_path: Path, number: signal.Signals) -> None:
+    path = tmp_path / "cluster.yaml"
+    port = free_port()
+    file = cluster_of(zoo, port)
+    file["applications"] = [file["applications"][0], file["applications"][2]]
+    file["applications"][1]["args"] = {"models": ["skywork-llama-8b"], "cpus": 0.1, "replicas": 1}
+    path.write_text(yaml.safe_dump(file))
+    command = [sys.executable, "-c", "from rewardserve.cli import main; main()", "up", str(path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if "ready at" in line:
+                break
+        assert httpx2.get(f"http://127.0.0.1:{port}/ready").status_code == 200
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert started
+        process.send_signal(number)
+        assert process.wait(timeout=90) == 0
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert alive == []
