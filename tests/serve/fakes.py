@@ -72,7 +72,13 @@ class FakeModel:
 
 
 async def by_length(items: Sequence[Any]) -> list[float]:
-    return [float(len(item if isinstance(item, str) else item[-1]["content"])) for item in items]
+    return [float(_length(item)) for item in items]
+
+
+def _length(item: Any) -> int:
+    """Characters of rendered text, token ids, or characters of a conversation's last message."""
+    last = item[-1]
+    return len(last["content"] if isinstance(last, dict) else item)
 
 
 def raising(error: Exception) -> Callable[[Sequence[Any]], Awaitable[list[float]]]:

@@ -27,6 +27,8 @@ MAX_PARAM_CHARS = 200
 SHOWN_ERRORS = 3
 """Of a body with many."""
 
+UNREADABLE = "the body cannot be read: send JSON in UTF-8"
+
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": description}
     for status, description in {
@@ -47,12 +49,17 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 def error_response(error: RewardServeError) -> JSONResponse:
     """The answer for `error`, with its status and headers."""
     status, code = http_error(error)
-    headers = {}
-    if isinstance(error, Busy):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-    if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = "Bearer"
+    headers = error_headers(error)
     return _response(status, error.message, type(error).__name__, error.param, code, headers)
+
+
+def error_headers(error: RewardServeError) -> dict[str, str]:
+    """The headers that go with `error`, whatever shape the body has."""
+    if isinstance(error, Busy):
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
+    return {}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -64,12 +71,12 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return error_response(_as_invalid_request(error))
+        return error_response(as_invalid_request(error))
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 400:
-            return error_response(MalformedRequest("the body cannot be read: send JSON in UTF-8"))
+            return error_response(MalformedRequest(UNREADABLE))
         message = f"{error.detail}"
         headers = dict(error.headers or {})
         return _response(error.status_code, message, "HTTPError", None, None, headers)
@@ -96,7 +103,7 @@ def _response(
     return JSONResponse(ErrorBody(error=detail).model_dump(), status, headers)
 
 
-def _as_invalid_request(error: RequestValidationError) -> InvalidRequest:
+def as_invalid_request(error: RequestValidationError) -> InvalidRequest:
     """What is wrong and where, without a word of the value that was sent."""
     problems = error.errors()
     if any(problem["type"] == "json_invalid" for problem in problems):
