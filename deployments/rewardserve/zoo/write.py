@@ -12,6 +12,7 @@ from rewardserve.zoo.checkpoints import write_checkpoint
 from rewardserve.zoo.corpus import Task, generate_corpus
 from rewardserve.zoo.corpus_files import write_corpus
 from rewardserve.zoo.models import MODELS
+from rewardserve.zoo.recorded import record_checks
 from rewardserve.zoo.tokenizer import Merges, learn_merges
 
 ZOO_MODELS: Final = tuple(model.name for model in MODELS)
@@ -35,6 +36,7 @@ def write_zoo(folder: Path) -> None:
     with _reproducible():
         for seed, model in enumerate(MODELS):
             write_checkpoint(model, merges, corpus.fit, folder / model.name, seed=seed)
+            record_checks(folder / model.name)
 
 
 def _merges(tasks: Sequence[Task]) -> Merges:
