@@ -231,6 +231,22 @@ def test_a_calibration_of_another_revision_is_refused_before_anything_is_scored(
         resolve_names("trio", config)
 
 
+def test_only_calibrations_that_routes_read_travel_to_the_workers(tmp_path: Path) -> None:
+    member = {"members": {"a.style": 1, "b": 1}, "normalize": "zscore"}
+    config = write_config(tmp_path, {"styled": {"ensemble": member}})
+    for model in ("a", "b"):
+        rewards = [
+            Reward(score=each, model=model, attributes={"style": each, "tone": each})
+            for each in (0.0, 1.0)
+        ]
+        made = calibrate(model, [rewards], source=model, revision=None, data="known")
+        save_calibration(made, tmp_path / "calibration")
+    _, routes = resolve_names("styled", config)
+    kept = {model: list(each.attributes) for model, each in routes.calibrations.items()}
+    assert kept == {"a": ["style"], "b": [], "c": [], "unused": []}
+    routes.plan()
+
+
 def test_a_run_with_routes_is_resumed_to_the_same_bytes(
     source: Path, config: Path, tmp_path: Path
 ) -> None:

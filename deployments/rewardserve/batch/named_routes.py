@@ -34,7 +34,7 @@ def resolve_names(
     asked = [plan.route(name) for name in wanted]
     members = models_named(_models_behind(asked), names, overrides)
     _check_calibrations(asked, members)
-    return _joined(models, members), routes
+    return _joined(models, members), _travelling(routes)
 
 
 def _routes(wanted: Sequence[str], router: RouterPart) -> BulkRoutes:
@@ -45,6 +45,27 @@ def _routes(wanted: Sequence[str], router: RouterPart) -> BulkRoutes:
         routes=router.routes,
         calibrations=load_calibrations(folder, models) if folder else {},
     )
+
+
+def _travelling(routes: BulkRoutes) -> BulkRoutes:
+    """The same without calibrations of attributes that no route reads.
+
+    ArmoRM's 19 alone take 80 kB, and Ray holds arguments over 100 kB where a lost node loses them.
+    """
+    read = {name for route in routes.routes.values() for name in route.names}
+    calibrations = {
+        model: calibration.model_copy(
+            update={
+                "attributes": {
+                    name: found
+                    for name, found in calibration.attributes.items()
+                    if f"{model}.{name}" in read
+                }
+            }
+        )
+        for model, calibration in routes.calibrations.items()
+    }
+    return routes.model_copy(update={"calibrations": calibrations})
 
 
 def _models_behind(routes: Sequence[Route]) -> list[str]:
