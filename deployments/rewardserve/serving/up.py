@@ -36,7 +36,8 @@ def up(cluster: ClusterFile, announce: Announce, *, address: str | None = None) 
         ray.init(address=address, log_to_driver=False)
         deploy(cluster, announce)
         return
-    with _stopped_by_signals() as stopped, own_ray(cluster):
+    # In this order: Ray installs a SIGTERM handler of its own when it starts.
+    with own_ray(cluster), _stopped_by_signals() as stopped:
         deploy(cluster, announce, stopped)
         stopped.wait()
         announce("stopping")
