@@ -17,7 +17,8 @@ _ONEDNN: Final = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - it has no 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`rows @ weight.T + bias` for rows [m, k], and weight [n, k] or a transposed view."""
-    if rows.device.type != "cpu":
+    # Most CPUs have no float16 product in oneDNN; torch's own is slow there, and works.
+    if rows.device.type != "cpu" or rows.dtype == torch.float16:
         return default_linear(rows, weight, bias)
     if len(rows) == 1:
         # Alone, a row meets another kernel than beside others, and rounds otherwise.

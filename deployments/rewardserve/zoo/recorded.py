@@ -12,7 +12,7 @@ from rewardserve.engine.scorer import load_scorer
 from rewardserve.families.registry import MARK_FILE, registry
 
 EXAMPLES: Final = ("sigmoid-right", "sigmoid-wrong")
-TOLERANCE: Final = 0.03
+TOLERANCE: Final = 0.05
 """Relative to values above 1: what bfloat16 changes, and far below what other weights change."""
 
 
