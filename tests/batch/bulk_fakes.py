@@ -1,6 +1,9 @@
 """A scorer without a model: its score is a hash of the text, so every value can be checked."""
 
 import hashlib
+import os
+import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +84,31 @@ def load_broken(_: BulkModel) -> Any:
 def load_failing(model: BulkModel) -> Any:
     """A scorer that fails on the unit that holds this text, every time."""
     return FakeScorer(model.name, fail_on="question 17?")
+
+
+class DeadlyScorer(FakeScorer):
+    """Takes its process down, as a crash in a kernel would."""
+
+    def score_encoded(self, batch: Sequence[FakeEncoded]) -> FakeBatch:
+        if any(b"question 17?" in item.token_ids for item in batch):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().score_encoded(batch)
+
+
+def load_deadly(model: BulkModel) -> Any:
+    return DeadlyScorer(model.name)
+
+
+class SlowScorer(FakeScorer):
+    """Slow enough that several units are in flight when a node dies."""
+
+    def score_encoded(self, batch: Sequence[FakeEncoded]) -> FakeBatch:
+        time.sleep(1)
+        return super().score_encoded(batch)
+
+
+def load_slow(model: BulkModel) -> Any:
+    return SlowScorer(model.name)
 
 
 def settings(*names: str, **more: Any) -> BulkSettings:

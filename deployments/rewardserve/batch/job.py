@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import ray
 
+from rewardserve.batch.crashes import CrashCounter
 from rewardserve.batch.lock import locked
 from rewardserve.batch.manifest import (
     SUMMARY,
@@ -20,6 +21,7 @@ from rewardserve.batch.manifest import (
     fingerprint,
     missing_units,
     open_output,
+    remove_temporary,
 )
 from rewardserve.batch.plan import Corpus, plan_corpus
 from rewardserve.batch.reward_columns import suffixes
@@ -33,6 +35,10 @@ from rewardserve.errors import ModelFailed, OutputFailed, SettingsError
 
 ATTEMPTS: Final = 3
 """How often a unit is tried before its failure is reported."""
+
+MAX_BLOCKS: Final = 20_000
+"""Pieces that Ray Data is given; with more units than that a piece holds several, so that the
+driver's memory stops growing."""
 
 FATAL: Final = {"output": OutputFailed, "model": ModelFailed, "settings": SettingsError}
 """What a stage's `fatal` becomes here."""
@@ -79,6 +85,7 @@ def open_run(
         if missing:
             folder.discard(SUMMARY)
         yield Run(corpus, settings, folder, run, missing)
+        remove_temporary(folder)  # of workers that were killed
 
 
 def score_missing(
@@ -96,10 +103,11 @@ def score_missing(
     failures: dict[int, str] = {}
     # Taken once: actors of one attempt may still be leaving when the next one starts.
     shares = _shares(run.settings.models, actors)
+    crashes = CrashCounter.remote()  # type: ignore[attr-defined]
     for _ in range(ATTEMPTS):
         if not todo:
             return
-        for row in _results(run, list(todo.values()), shares, load):
+        for row in _results(run, list(todo.values()), shares, load, crashes):
             if row["fatal"]:
                 raise FATAL[row["fatal"]](row["failure"])
             if row["failure"]:
@@ -113,7 +121,7 @@ def score_missing(
 
 def _failed(units: Sequence[Unit], failures: dict[int, str]) -> ModelFailed:
     first = units[0]
-    reason = failures.get(first.index, "the worker died")
+    reason = failures.get(first.index, "its worker died")
     return ModelFailed(
         f"{len(units)} of the units failed {ATTEMPTS} times, the first one at row {first.skip} of "
         f"{first.path}: {reason}; all others are finished, and the same command tries these again"
@@ -121,17 +129,19 @@ def _failed(units: Sequence[Unit], failures: dict[int, str]) -> ModelFailed:
 
 
 def _results(
-    run: Run, units: Sequence[Unit], shares: Sequence[Share], load: Load
+    run: Run, units: Sequence[Unit], shares: Sequence[Share], load: Load, crashes: Any
 ) -> Iterator[dict[str, Any]]:
     import ray.data  # noqa: PLC0415  (the environment variable above must be set first)
 
     _quieten(ray.data.DataContext.get_current())
     rows = [first_row(unit) for unit in units]
-    dataset: ray.data.Dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    dataset: ray.data.Dataset = ray.data.from_items(
+        rows, override_num_blocks=min(len(rows), MAX_BLOCKS)
+    )
     for stage, part in zip(stages_of(run), shares, strict=True):
         dataset = dataset.map(
             ScoreStage,  # type: ignore[arg-type]
-            fn_constructor_args=(stage, load),
+            fn_constructor_args=(stage, load, crashes),
             compute=ray.data.ActorPoolStrategy(
                 min_size=min(part.actors, len(rows)),
                 max_size=min(part.most, len(rows)),

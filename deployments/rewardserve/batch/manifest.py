@@ -64,7 +64,7 @@ def open_output(folder: Folder, manifest: dict[str, Any], *, overwrite: bool) ->
         )
     earlier = folder.read_json(MANIFEST)
     if earlier == manifest:
-        _remove_temporary(folder)
+        remove_temporary(folder)
         return
     if (earlier or names) and not overwrite:
         raise OutputConflict(
@@ -146,7 +146,8 @@ def _difference(earlier: dict[str, Any] | None, manifest: dict[str, Any]) -> str
     return ", ".join(key for key in manifest if earlier.get(key) != manifest[key])
 
 
-def _remove_temporary(folder: Folder) -> None:
+def remove_temporary(folder: Folder) -> None:
+    """Remove the unfinished files of processes that are gone; the caller holds the lock."""
     for name in folder.names():
         if name.startswith(TEMPORARY):
             folder.discard(name)
@@ -154,7 +155,7 @@ def _remove_temporary(folder: Folder) -> None:
 
 def _remove_run(folder: Folder, parts: Sequence[str]) -> None:
     """Remove what an earlier run wrote; its manifest stays until the new one replaces it."""
-    _remove_temporary(folder)
+    remove_temporary(folder)
     folder.discard(SUMMARY)
     for position, name in enumerate(parts):
         if position == len(parts) // 2:

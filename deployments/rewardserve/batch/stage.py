@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rewardserve.batch.crashes import guarded
 from rewardserve.batch.parts import write_part
 from rewardserve.batch.reward_columns import beside
 from rewardserve.batch.route_columns import open_routes
@@ -66,8 +67,9 @@ def first_row(unit: Unit) -> dict[str, Any]:
 class ScoreStage:
     """One replica of one model; called with a unit's row and answers with that row, extended."""
 
-    def __init__(self, settings: StageSettings, load: Load) -> None:
+    def __init__(self, settings: StageSettings, load: Load, crashes: Any = None) -> None:
         self._settings = settings
+        self._crashes = crashes
         self._scoring_reader = settings.corpus.open()
         self._copying_reader = settings.corpus.open()
         self._folder = Folder(settings.out)
@@ -86,7 +88,8 @@ class ScoreStage:
         if self._broken:
             return row | {"failure": self._broken, "fatal": "model"}
         try:
-            return self._score(row)
+            with guarded(self._crashes, (self._settings.suffix, row["index"])):
+                return self._score(row)
         except OutputFailed as error:
             return row | {"failure": error.message, "fatal": "output"}
         except SettingsError as error:
