@@ -68,7 +68,7 @@ def test_the_longest_name_decides_the_device() -> None:
 
 
 def test_states_follow_the_layers_to_their_devices(folder: Path) -> None:
-    packed = PackedBackbone(load_model(str(folder)).backbone)
+    packed = PackedBackbone(load_model(str(folder)).backbone, "sdpa")
     placement = dict.fromkeys(("embed_tokens", "rotary_emb", "layers.0", "layers.1"), CPU)
     placement |= dict.fromkeys(("layers.2", "layers.3", "norm"), META)
     for name, device in placement.items():
@@ -89,7 +89,7 @@ def test_a_model_on_two_gpus_scores_as_on_one(folder: Path) -> None:
     model = load_model(str(folder))
     limit = sum(weight.numel() for weight in model.backbone.parameters()) * 4 * 7 // 10
     placement = split(model.backbone, {0: limit, 1: limit}, torch.float32)
-    packed = PackedBackbone(model.backbone)
+    packed = PackedBackbone(model.backbone, "sdpa")
     for name, device in placement.items():
         packed.get_submodule(name).to(device)
     follow(packed, placement)

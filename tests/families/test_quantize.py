@@ -53,7 +53,7 @@ def test_scores_are_those_of_a_plain_model_with_rounded_weights(folder: Path, ho
 
 
 def test_quantised_projections_take_a_byte_a_weight(folder: Path) -> None:
-    packed = PackedBackbone(load_model(str(folder), dtype="bfloat16").backbone)
+    packed = PackedBackbone(load_model(str(folder), dtype="bfloat16").backbone, "sdpa")
     weights = {
         name: weight.nbytes for name, weight in packed.named_buffers() if name.endswith("weight")
     }
