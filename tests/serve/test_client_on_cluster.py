@@ -51,7 +51,12 @@ def test_http_and_handle_give_the_same_scores(served: Served, client: RewardClie
 
 def test_models_and_routes_are_listed(client: RewardClient) -> None:
     listed = {model.id: model.kind for model in client.models()}
-    assert listed == {"skywork-llama-8b": "model", "armorm": "model", "default": "route"}
+    assert listed == {
+        "skywork-llama-8b": "model",
+        "armorm": "model",
+        "default": "route",
+        "either": "route",
+    }
 
 
 def test_the_servers_refusals_have_their_type_code_and_place(client: RewardClient) -> None:
