@@ -1,0 +1,1 @@
+"""What a reward model is: backbone, head and text policy, for each published family."""

@@ -28,9 +28,9 @@ from rewardserve.families.dispatch import family_of
 from rewardserve.families.hub import locate
 from rewardserve.families.lora import Adapter, merge, read_adapter, with_score_head
 from rewardserve.families.placement import Placement, device_of, place
-from rewardserve.families.registry import described
+from rewardserve.families.registry import ModelSpec, described
 from rewardserve.families.template_trial import refuse_costly_template
-from rewardserve.families.text import TextPolicy, template_source
+from rewardserve.families.text import TextPolicy, TextSpec, template_source
 from rewardserve.families.weights import load_weights
 from rewardserve.settings import Dtype, Quantization
 
@@ -85,18 +85,10 @@ def load_model(
     found = locate(source, revision)
     checkpoint, adapter = _read_parts(found.folder)
     entry = described(source, found.folder)
-    if quantize is not None and not entry.quantizable:
-        raise SettingsError(
-            f"{source} loses its accuracy in 8 bits, as its card or benchmark says; "
-            "leave quantize out",
-            "quantize",
-        )
+    _refuse_unfit_quantization(source, entry, quantize)
     family = family_of(checkpoint, entry.family)
     tokenizer = _nearest_tokenizer(found.folder, checkpoint.folder)
-    refuse_costly_template(
-        template_source(tokenizer, entry.text), tuple(tokenizer.special_tokens_map.items())
-    )
-    text = TextPolicy(tokenizer, entry.text, checkpoint.config["vocab_size"])
+    text = _text_policy(tokenizer, entry.text, checkpoint)
     backbone, head = _empty_model(checkpoint, family)
     head.bind(tokenizer)
     placement = place(backbone, device, TORCH_DTYPES[dtype])
@@ -127,6 +119,25 @@ def _read_parts(folder: Path) -> tuple[Checkpoint, Adapter | None]:
         return read_checkpoint(folder), None
     base = read_checkpoint(locate(adapter.base, adapter.base_revision).folder)
     return with_score_head(base, adapter), adapter
+
+
+def _refuse_unfit_quantization(
+    source: str, entry: ModelSpec, quantize: Quantization | None
+) -> None:
+    if quantize is not None and not entry.quantizable:
+        raise SettingsError(
+            f"{source} loses its accuracy in 8 bits, as its card or benchmark says; "
+            "leave quantize out",
+            "quantize",
+        )
+
+
+def _text_policy(
+    tokenizer: PreTrainedTokenizerFast, spec: TextSpec, checkpoint: Checkpoint
+) -> TextPolicy:
+    names = tuple(tokenizer.special_tokens_map.items())
+    refuse_costly_template(template_source(tokenizer, spec), names)
+    return TextPolicy(tokenizer, spec, checkpoint.config["vocab_size"])
 
 
 def _nearest_tokenizer(folder: Path, base: Path) -> PreTrainedTokenizerFast:
