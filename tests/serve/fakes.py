@@ -41,6 +41,8 @@ class FakeModel:
     """What happens before it says what it is, if anything."""
     alone: list[bool] = field(default_factory=list)
     """Whether each call was to share no forward."""
+    truncated: list[bool] = field(default_factory=list)
+    """Whether each call was to shorten what is too long."""
 
     @property
     def handle(self) -> Any:
@@ -52,6 +54,7 @@ class FakeModel:
     def _remote(self, items: Sequence[Any], *terms: Any) -> FakeResponse:
         self.calls.append(items)
         self.alone.append(terms[-1])
+        self.truncated.append(terms[0])
         return FakeResponse(self._score(items), self._count_cancel)
 
     def _describe(self) -> FakeResponse:

@@ -28,7 +28,6 @@ from rewardserve.serving.error_responses import (
 ErrorRows = Mapping[type[RewardServeError], tuple[int, str]]
 """Error -> status and the protocol's name for it; subclasses inherit their parent's row."""
 
-
 TAG = "with_"
 """What the tags of unions begin with; they are no part of a place in a body."""
 
@@ -104,7 +103,7 @@ def _untagged(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
 async def _shape_of(request: Request, by_key: Mapping[str, ErrorShape]) -> ErrorShape | None:
     try:
         body = await request.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     keys = [key for key in by_key if isinstance(body, dict) and key in body]
     return by_key[keys[0]] if keys else None

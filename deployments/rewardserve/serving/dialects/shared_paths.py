@@ -63,7 +63,7 @@ def _rerank(service: Service) -> APIRouter:
     router = dialect_router("vLLM, TEI", OPENAI_ERRORS, shape_by_key={"texts": tei.TEI_ERRORS})
 
     @router.post("/rerank")
-    async def rerank(body: Annotated[RerankBody, Body()]) -> vllm.RerankResponse | list[tei.Rank]:
+    async def rerank(body: Annotated[RerankBody, Body()]) -> vllm.RerankResponse | tei.Ranks:
         """Responses to one prompt, best first."""
         if isinstance(body, tei.RerankRequest):
             return await tei.rerank(service, body)

@@ -140,8 +140,14 @@ class Prediction(BaseModel):
 
 class Rank(BaseModel):
     index: int
-    text: str | None = None
     score: float
+
+
+class RankWithText(Rank):
+    text: str
+
+
+Ranks = list[Rank] | list[RankWithText]
 
 
 def routes(service: Service) -> APIRouter:
@@ -161,21 +167,17 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-async def rerank(service: Service, body: RerankRequest) -> list[Rank]:
+async def rerank(service: Service, body: RerankRequest) -> Ranks:
     """Responses to one prompt, best first."""
     body.check()
     if not body.texts:
         raise EmptyInputs("`texts` is empty: send at least one text", "texts")
     groups = groups_of(body.query, body.texts)
     (rewards,) = await service.score_groups(DEFAULT_ROUTE, groups, truncate=bool(body.truncate))
-    return [
-        Rank(
-            index=index,
-            text=body.texts[index] if body.return_text else None,
-            score=body.value(rewards[index]),
-        )
-        for index in best_first(rewards)
-    ]
+    ranks = [Rank(index=index, score=body.value(rewards[index])) for index in best_first(rewards)]
+    if not body.return_text:
+        return ranks
+    return [RankWithText(**vars(rank), text=body.texts[rank.index]) for rank in ranks]
 
 
 def _item(texts: list[str]) -> Item:
