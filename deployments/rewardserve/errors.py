@@ -72,9 +72,7 @@ class Unauthorized(RewardServeError):
 class Busy(RewardServeError):
     """The queue is full; nothing was computed."""
 
-    def __init__(
-        self, message: str, param: str | None = None, retry_after_s: float = 1.0
-    ) -> None:
+    def __init__(self, message: str, param: str | None = None, retry_after_s: float = 1.0) -> None:
         super().__init__(message, param)
         self.args = (message, param, retry_after_s)
         self.retry_after_s = retry_after_s
