@@ -148,8 +148,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ray.shutdown()
     record = _record(contest, samples)
     print(table(record["rows"]))
-    print(f"\nbulk keeps {record['ratio']:.1%} of the scorer's tokens/s, steady "
-          f"{record['steady_ratio']:.1%}")  # fmt: skip
+    print(f"\nbulk keeps {record['ratio']:.1%} of the scorer's tokens/s")
+    print(f"and {record['steady_ratio']:.1%} once it runs; ", end="")
+    print(f"its model was busy {record['busy']:.1%} of the time")
     if options.results:
         print(f"\nkept in {save('bulk', record, folder=options.results)}")
     return 0

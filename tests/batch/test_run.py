@@ -121,20 +121,32 @@ def test_columns_that_the_output_needs_may_not_be_in_the_input(tmp_path: Path) -
         open_run([str(tmp_path / "in.parquet")], str(tmp_path / "out"), settings()).__enter__()
 
 
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "pyarrow.parquet.ParquetWriter.write_table",
+        "pyarrow.parquet.ParquetWriter.close",
+        "rewardserve.batch.storage._sync",
+        "pathlib.Path.replace",
+    ],
+)
 def test_a_full_disk_leaves_nothing_under_a_final_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    source, out = write_pairs(tmp_path / "in.parquet", 20), tmp_path / "out"
-
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
+    source, out = write_pairs(tmp_path / "in.parquet", 50), tmp_path / "out"
     with open_run([str(source)], str(out), settings()) as run:
-        monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
-        rows = score_here(run)
-    assert {row["fatal"] for row in rows} == {"output"}
-    assert "No space left on device" in rows[0]["failure"]
-    assert sorted(path.name for path in out.iterdir()) == ["_lock", "_manifest.json"]
+        with monkeypatch.context() as patches:
+            patches.setattr(step, full)
+            rows = score_here(run)
+        assert {row["fatal"] for row in rows} == {"output"}
+        assert all("No space left on device" in row["failure"] for row in rows)
+        assert sorted(path.name for path in out.iterdir()) == ["_lock", "_manifest.json"]
+        score_here(run)
+    assert pq.read_table(out).num_rows == 50
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

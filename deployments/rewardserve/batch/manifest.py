@@ -7,6 +7,8 @@ part of another run is never taken for one of this.
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rewardserve.batch.fault_points import reach
+from rewardserve.batch.inputs.formats import FOOTERS_AT_ONCE
 from rewardserve.batch.parts import FINGERPRINT_KEY, part_name
 from rewardserve.batch.plan import Corpus
 from rewardserve.batch.settings import BulkModel, BulkRoutes, BulkSettings
@@ -78,11 +81,12 @@ def open_output(folder: Folder, manifest: dict[str, Any], *, overwrite: bool) ->
 def missing_units(folder: Folder, units: Sequence[Unit], run: str) -> list[Unit]:
     """The units without a whole part of this run, in order."""
     present = set(folder.names())
-    return [
-        unit
-        for unit in units
-        if part_name(unit.index) not in present or not _is_whole(folder, unit, run)
-    ]
+
+    def is_missing(unit: Unit) -> bool:
+        return part_name(unit.index) not in present or not _is_whole(folder, unit, run)
+
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as threads:
+        return list(compress(units, threads.map(is_missing, units)))
 
 
 def _is_whole(folder: Folder, unit: Unit, run: str) -> bool:

@@ -34,6 +34,19 @@ def open_filesystem(path: str) -> tuple[fs.FileSystem, str]:
     return filesystem, inner
 
 
+def inside(folder: str, name: str) -> str:
+    """The path of `name` in a folder; a URI's options (`?region=...`) stay behind it."""
+    path, mark, options = folder.partition("?") if "://" in folder else (folder, "", "")
+    return f"{path.rstrip('/')}/{name}{mark}{options}"
+
+
+def split(path: str) -> tuple[str, str]:
+    """Folder and name of a file, a URI's options with the folder."""
+    inner, mark, options = path.partition("?") if "://" in path else (path, "", "")
+    parent, _, name = inner.rpartition("/")
+    return (parent or ".") + mark + options, name
+
+
 class Folder:
     """The output folder of one run: files appear in it whole or not at all."""
 
@@ -131,7 +144,7 @@ class Folder:
         number = getattr(error, "errno", None)
         reason = os.strerror(number) if number else str(error)
         return OutputFailed(
-            f"cannot {act} {self.path.rstrip('/')}/{name}: {reason}; parts that are finished are "
+            f"cannot {act} {inside(self.path, name)}: {reason}; parts that are finished are "
             "kept, and the same command goes on from there"
         )
 

@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader
@@ -13,7 +12,7 @@ from rewardserve.batch.output import ScoredCorpus, open_scored
 from rewardserve.batch.report import figures, rewardbench, statistics
 from rewardserve.batch.report.answers import Answers, read_answers
 from rewardserve.batch.report.cases import find_cases
-from rewardserve.batch.storage import Folder
+from rewardserve.batch.storage import Folder, inside, split
 from rewardserve.batch.summary import summarise
 
 REPORT_FOLDER: Final = "_report"
@@ -42,7 +41,7 @@ def report(out: str, into: str | None = None) -> str:
         Picture(name, title, note, figures.png(figure))
         for name, title, note, figure in _figures(answers, summary)
     ]
-    folder = Folder(into or f"{out.rstrip('/')}/{REPORT_FOLDER}")
+    folder = Folder(into or inside(out, REPORT_FOLDER))
     folder.create()
     for picture in pictures:
         folder.write_bytes(f"{picture.name}.png", picture.data)
@@ -174,7 +173,7 @@ def _page(
     templates = Environment(loader=PackageLoader("rewardserve.batch.report", "."), autoescape=True)
     total = sum(model["scores"]["count"] for model in summary["models"].values())
     return templates.get_template("page.html.j2").render(
-        title=Path(scored.folder.path).name,
+        title=split(scored.folder.path.rstrip("/"))[1],
         summary=summary,
         sampled=len(answers.row_numbers),
         everything=len(answers.row_numbers) * len(answers.models) >= total,

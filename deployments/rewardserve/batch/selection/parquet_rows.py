@@ -7,7 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rewardserve.batch.storage import Folder
+from rewardserve.batch.storage import Folder, split
 
 ROWS: Final = 1000
 """Of one row group."""
@@ -15,8 +15,8 @@ ROWS: Final = 1000
 
 def write_rows(path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
     """Write the rows and return how many they were; raises OutputFailed."""
-    parent, _, name = path.rpartition("/")
-    folder = Folder(parent or ".")
+    parent, name = split(path)
+    folder = Folder(parent)
     folder.create()
     temporary = folder.temporary(name)
     count = 0
