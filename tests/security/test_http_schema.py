@@ -11,7 +11,7 @@ SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP)
 
 @SCHEMA.parametrize()
 @settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 def test_every_operation_keeps_to_its_schema(case: schemathesis.Case) -> None:
     # A conversation is more than its schema: it ends with the assistant, for one.
