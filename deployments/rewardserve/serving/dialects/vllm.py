@@ -43,6 +43,8 @@ class VllmRequest(ForeignRequest):
     """What all of vLLM's pooling requests have."""
 
     refused: ClassVar = {
+        "chat_template": NO_TEMPLATE,
+        "chat_template_kwargs": NO_TEMPLATE,
         "truncation_side": NO_SIDE,
         "mm_processor_kwargs": TEXT_ONLY,
         "activation": RENAMED,
@@ -78,8 +80,6 @@ class ChatRequest(VllmRequest):
     """One conversation."""
 
     refused: ClassVar = VllmRequest.refused | {
-        "chat_template": NO_TEMPLATE,
-        "chat_template_kwargs": NO_TEMPLATE,
         "media_io_kwargs": TEXT_ONLY,
         "add_generation_prompt": FINISHED,
         "continue_final_message": FINISHED,
@@ -113,7 +113,6 @@ PoolingRequest = Annotated[
 
 class _RankingRequest(VllmRequest):
     refused: ClassVar = VllmRequest.refused | {
-        "chat_template_kwargs": NO_TEMPLATE,
         "instruction": NO_TEMPLATE,
         "max_tokens_per_query": "truncate_prompt_tokens=-1 shortens the whole conversation",
         "max_tokens_per_doc": "truncate_prompt_tokens=-1 shortens the whole conversation",
