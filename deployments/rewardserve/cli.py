@@ -409,3 +409,7 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
