@@ -129,7 +129,6 @@ def full(*_: Any, **__: Any) -> None:
     "step",
     [
         "pyarrow.parquet.ParquetWriter.write_table",
-        "pyarrow.parquet.ParquetWriter.close",
         "rewardserve.batch.storage._sync",
         "pathlib.Path.replace",
     ],

@@ -1,10 +1,13 @@
 """Bulk runs on real Ray clusters: workers, nodes and submitted jobs that die change no value."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -120,3 +123,84 @@ def test_a_node_that_dies_half_way_loses_and_doubles_nothing(
     printed = run_script(TWO_NODES, ray_folder, source, tmp_path / "out", "load_slow")
     assert "units 11" in printed
     assert_same_as_undisturbed(source, tmp_path / "out", tmp_path)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_a_submitted_job_that_is_killed_is_continued_by_submitting_it_again(
+    zoo: Path, tmp_path: Path, ray_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    source, fuse = write_pairs(tmp_path / "in.parquet", ROWS), tmp_path / "fuse"
+    model = zoo / "skywork-llama-8b"
+    arguments = [str(source), "--model", str(model), "--unit-rows", "10", "--out"]
+    score = [str(Path(sys.executable).with_name("rewardserve")), "score", *arguments]
+    subprocess.run([*score, str(tmp_path / "here")], check=True, capture_output=True)
+    with submitting_to_a_cluster(ray_folder) as submit:
+        for point in ("manifest.after_rename", "part.before_rename", "summary.before_rename"):
+            fuse.touch()
+            submit([*score, str(tmp_path / "out")], {VARIABLE: f"{point}:{fuse}"})
+            assert not fuse.exists()
+        assert submit([*score, str(tmp_path / "out")], {}) == "SUCCEEDED"
+    for name in [f"part-{index:07d}.parquet" for index in range(11)] + ["_summary.json"]:
+        expected = (tmp_path / "here" / name).read_bytes()
+        assert (tmp_path / "out" / name).read_bytes() == expected
+
+
+Submit = Callable[[list[str], dict[str, str]], str]
+
+
+@contextmanager
+def submitting_to_a_cluster(ray_folder: str) -> Iterator[Submit]:
+    """A cluster with a job server; gives what submits a command and returns its final state."""
+    with subprocess.Popen(
+        [sys.executable, "-c", JOB_SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"RAY_TMPDIR": ray_folder, "RAY_AUTH_MODE": "disabled"},
+    ) as server:
+        assert server.stdin
+        assert server.stdout
+        url = next(line for line in server.stdout if line.startswith("http")).strip()
+        yield lambda command, environment: submitted(url, command, environment)
+        server.stdin.close()
+
+
+JOB_SERVER = """
+import sys
+from ray.cluster_utils import Cluster
+head = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": 0}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+print("http://" + cluster.head_node.webui_url, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+def submitted(url: str, command: list[str], environment: dict[str, str]) -> str:
+    """The final state of a job that runs this command."""
+    from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
+
+    client = JobSubmissionClient(url)
+    job = when_agents_are_up(
+        lambda: client.submit_job(
+            entrypoint=shlex.join(command),
+            runtime_env={"env_vars": {"RAY_AUTH_MODE": "disabled", **environment}},
+        )
+    )
+    while not client.get_job_status(job).is_terminal():
+        time.sleep(0.5)
+    return str(client.get_job_status(job).value)
+
+
+def when_agents_are_up(submit: Callable[[], str]) -> str:
+    """A node takes jobs some seconds after it is up."""
+    for _ in range(120):
+        try:
+            return submit()
+        except RuntimeError as error:
+            if "No available agent" not in str(error):
+                raise
+            time.sleep(1)
+    return submit()
