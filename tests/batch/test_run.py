@@ -73,6 +73,19 @@ def test_another_run_is_refused_unless_it_may_overwrite(
     assert pq.read_table(out).num_rows == 20
 
 
+def test_a_changed_checkpoint_is_refused(tmp_path: Path) -> None:
+    source, out = write_pairs(tmp_path / "in.parquet", 20), tmp_path / "out"
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"one")
+    run = settings(str(weights.parent))
+    with open_run([str(source)], str(out), run) as first:
+        score_here(first)
+    weights.write_bytes(b"two")
+    with pytest.raises(OutputConflict, match="models"):
+        open_run([str(source)], str(out), run).__enter__()
+
+
 def test_a_changed_input_is_refused(tmp_path: Path) -> None:
     source, out = write_pairs(tmp_path / "in.parquet", 20), tmp_path / "out"
     score_all_here(source, out)

@@ -27,6 +27,9 @@ from rewardserve.routing.members import calibrations_of
 
 MANIFEST: Final = "_manifest.json"
 SUMMARY: Final = "_summary.json"
+READ_WHOLE_BYTES: Final = 16 * 2**20
+"""A checkpoint's larger files are told apart by the time they were written."""
+
 FORMAT: Final = 1
 """Raised whenever parts of an older version must not be mixed with new ones."""
 
@@ -133,14 +136,17 @@ def _describe_routes(routes: BulkRoutes) -> dict[str, Any]:
 
 
 def _checkpoint(source: str) -> str | None:
+    """A digest of a local checkpoint's files: content, or for large ones size and time too."""
     folder = Path(source).expanduser()
     if not folder.is_dir():
         return None
     digest = hashlib.sha256()
     for file in sorted(each for each in folder.rglob("*") if each.is_file()):
-        digest.update(f"{file.relative_to(folder)}:{file.stat().st_size}\n".encode())
+        status = file.stat()
+        written = status.st_mtime_ns if status.st_size > READ_WHOLE_BYTES else ""
+        digest.update(f"{file.relative_to(folder)}:{status.st_size}:{written}\n".encode())
         with file.open("rb") as source_file:
-            digest.update(source_file.read(2**20))
+            digest.update(source_file.read(READ_WHOLE_BYTES))
     return digest.hexdigest()
 
 
