@@ -133,6 +133,8 @@ class ServedModel(_Frozen):
     source: str | None = None
     revision: str | None = None
     max_tokens: int | None = None
+    attention: str | None = None
+    """The attention backend a model runs on: `sdpa`, `flash` or `flex`."""
     state: str = "ready"
 
 

@@ -66,7 +66,7 @@ class FakeModel:
     async def _description(self) -> ModelDescription:
         if self.describes:
             await self.describes([])
-        return ModelDescription("linear", "hub/fake", None, 4096)
+        return ModelDescription("linear", "hub/fake", None, 4096, "sdpa")
 
     async def _score(self, items: Sequence[Any]) -> ModelAnswer:
         scores = await (self.behave or by_length)(items)

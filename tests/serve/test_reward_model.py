@@ -26,6 +26,7 @@ class FakeScorer:
     source: str = "hub/fake"
     revision: str | None = "abc"
     max_tokens: int = 10
+    attention: str = "sdpa"
     gate: threading.Event = field(default_factory=threading.Event)
     broken: bool = False
 
@@ -104,6 +105,7 @@ async def test_it_describes_what_is_loaded(model: RewardModel) -> None:
     description = await model.describe()
     assert (description.family, description.source) == ("fake", "hub/fake")
     assert (description.revision, description.max_tokens) == ("abc", 10)
+    assert description.attention == "sdpa"
 
 
 async def test_autoscaling_is_told_of_backlog_and_busy_share(

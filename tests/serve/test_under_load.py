@@ -55,6 +55,7 @@ class SlowScorer:
     name = source = family = "slow"
     revision = None
     max_tokens = 10
+    attention = "sdpa"
 
     def encode(self, item: Any, *, truncate: bool = False) -> Encoded:
         return Encoded(np.zeros(1, np.int32))

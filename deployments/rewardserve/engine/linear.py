@@ -17,11 +17,18 @@ _ONEDNN: Final = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - it has no 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`rows @ weight.T + bias` for rows [m, k], and weight [n, k] or a transposed view."""
-    # Most CPUs have no float16 product in oneDNN; torch's own is slow there, and works.
-    if rows.device.type != "cpu" or rows.dtype == torch.float16:
+    if not keeps_bits(rows.device, rows.dtype):
         return default_linear(rows, weight, bias)
     if len(rows) == 1:
         # Alone, a row meets another kernel than beside others, and rounds otherwise.
         return linear(torch.cat([rows, rows]), weight, bias)[:1]
     product: Tensor = _ONEDNN(rows, weight, bias, "none", [], "")
     return product
+
+
+def keeps_bits(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `linear` is oneDNN's, whose products keep a row's bits beside other rows.
+
+    Most CPUs have no float16 product in oneDNN; torch's own is slow there, and works.
+    """
+    return device.type == "cpu" and dtype != torch.float16

@@ -10,6 +10,7 @@ import torch
 
 from rewardserve.engine.backbone import PackedBackbone
 from rewardserve.engine.backends import choose_backend
+from rewardserve.engine.linear import keeps_bits
 from rewardserve.engine.quantize import quantize as quantize_weights
 from rewardserve.engine.tree import Pack, plan_packs
 from rewardserve.errors import ModelFailed
@@ -62,8 +63,9 @@ class Scorer:
             quantize_weights(self._backbone, model.quantize)
         follow(self._backbone, model.placement)
         self._batch_invariant = batch_invariant
-        # Only the CPU's products keep a row's bits beside other rows. Elsewhere a pack of one.
-        self._pack_tokens = 1 if batch_invariant and model.device.type != "cpu" else pack_tokens
+        # Where products do not keep a row's bits beside other rows, a pack of one does.
+        alone = batch_invariant and not keeps_bits(model.device, model.dtype)
+        self._pack_tokens = 1 if alone else pack_tokens
 
     def encode(
         self, item: Conversation | str | Sequence[int], *, truncate: bool = False

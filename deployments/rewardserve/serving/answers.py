@@ -26,3 +26,5 @@ class ModelDescription:
     source: str
     revision: str | None
     max_tokens: int
+    attention: str
+    """The backend that was chosen at load."""

@@ -81,6 +81,7 @@ class ModelStates:
             source=description.source,
             revision=description.revision,
             max_tokens=description.max_tokens,
+            attention=description.attention,
             state=state,
         )
 

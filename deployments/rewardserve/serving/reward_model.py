@@ -109,7 +109,13 @@ class RewardModel:
     async def describe(self) -> ModelDescription:
         """What this replica has loaded."""
         scorer = self._scorer
-        return ModelDescription(scorer.family, scorer.source, scorer.revision, scorer.max_tokens)
+        return ModelDescription(
+            family=scorer.family,
+            source=scorer.source,
+            revision=scorer.revision,
+            max_tokens=scorer.max_tokens,
+            attention=scorer.attention,
+        )
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What the autoscaling policy reads of each replica."""
