@@ -35,11 +35,11 @@ class PackAttention(Protocol):
         ...
 
 
-def choose_backend(device: torch.device) -> Backend:
-    """The fastest backend that `device` has."""
+def available_backends(device: torch.device) -> tuple[Backend, ...]:
+    """The backends that `device` has, the one to choose first."""
     if device.type != "cuda":
-        return "sdpa"
-    return "flash" if find_spec("flash_attn") else "flex"
+        return ("sdpa",)
+    return ("flash", "flex", "sdpa") if find_spec("flash_attn") else ("flex", "sdpa")
 
 
 def pack_attention(

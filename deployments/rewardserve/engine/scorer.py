@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from rewardserve.engine.backbone import PackedBackbone
-from rewardserve.engine.backends import choose_backend
+from rewardserve.engine.backends import Backend, available_backends
 from rewardserve.engine.linear import keeps_bits
 from rewardserve.engine.quantize import quantize as quantize_weights
 from rewardserve.engine.tree import Pack, plan_packs
@@ -47,13 +47,14 @@ class Scorer:
         *,
         pack_tokens: int = PACK_TOKENS,
         batch_invariant: bool = False,
+        attention: Backend | None = None,
     ) -> None:
         self.name = model.name
         self.source = model.source
         self.revision = model.revision
         self.family = model.family
         self.max_tokens = model.max_tokens
-        self.attention = choose_backend(model.device)
+        self.attention = attention or available_backends(model.device)[0]
         self._text = model.text
         self._head = model.head
         self._backbone = PackedBackbone(
