@@ -152,6 +152,7 @@ def test_packed_hidden_states_equal_the_plain_model(name: str, shape: str) -> No
     ]
     for backend in get_args(Backend):
         packed = PackedBackbone(backbone(BACKBONES[name]), backend)
+        packed.lay_out()
         for pack in plan_packs(sequences, pack_tokens=200, min_shared=4):
             lengths = [len(sequences[sequence]) for sequence in pack.sequences]
             rows = [

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rewardserve.engine.attention import SPARE_ROWS, AttentionSettings
 from rewardserve.engine.backends import Backend, PackAttention, pack_attention
-from rewardserve.engine.linear import linear
+from rewardserve.engine.linear import laid_out, linear
 from rewardserve.engine.tree import Pack
 
 CACHE_ROWS: Final = 512
@@ -37,6 +37,12 @@ class PackedBackbone(nn.Module):
         for index, layer in enumerate(stock.layers):
             stock.layers[index] = PackedLayer(layer, stock.config)
         self.layers = stock.layers
+
+    def lay_out(self) -> None:
+        """Make the weights ready for scoring, and for nothing else."""
+        for module in self.modules():
+            if isinstance(module, Projection):
+                module.lay_out()
 
     def forward(self, pack: Pack, rows: list[int]) -> Tensor:
         """Final hidden states [len(rows), hidden size] of the pack's tokens `rows`."""
@@ -67,6 +73,7 @@ class PackedLayer(nn.Module):
         attention, mlp = stock.self_attn, stock.mlp
         self.head_dim = attention.head_dim
         self.query_heads = config.num_attention_heads
+        self.heads = config.num_attention_heads + 2 * config.num_key_value_heads
         self.scaling = attention.scaling
         self.settings = AttentionSettings(
             softcap=getattr(attention, "attn_logit_softcapping", None),
@@ -76,9 +83,8 @@ class PackedLayer(nn.Module):
         self.output = Projection(attention.o_proj)
         self.query_norm = getattr(attention, "q_norm", None)
         self.key_norm = getattr(attention, "k_norm", None)
-        self.gate, self.up = Projection(mlp.gate_proj), Projection(mlp.up_proj)
-        self.down = Projection(mlp.down_proj)
-        self.activation = mlp.act_fn
+        self.gate = Projection(mlp.gate_proj, activation=mlp.act_fn)
+        self.up, self.down = Projection(mlp.up_proj), Projection(mlp.down_proj)
         self.attention_norm = stock.input_layernorm
         # Gemma-2 norms what goes into a block and what comes out; the others what goes in.
         sandwich = hasattr(stock, "pre_feedforward_layernorm")
@@ -111,7 +117,7 @@ class PackedLayer(nn.Module):
 
     def _project(self, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
         """Scaled and rotated queries, rotated keys, and values: [heads of all, rows, head dim]."""
-        heads = self.query_key_value.weight.shape[0] // self.head_dim
+        heads = self.heads
         states = hidden.new_empty(heads, len(hidden) + SPARE_ROWS, self.head_dim)
         states[:, len(hidden) :] = 0
         rotated = (heads + self.query_heads) // 2
@@ -133,8 +139,7 @@ class PackedLayer(nn.Module):
             attended = self.after_attention_norm(attended)
         hidden = hidden + attended
         normed = self.mlp_norm(hidden)
-        gated = self.activation(self.gate(normed)).mul_(self.up(normed))
-        update = self.down(gated)
+        update = self.down(self.gate(normed).mul_(self.up(normed)))
         if self.after_mlp_norm is not None:
             update = self.after_mlp_norm(update)
         return hidden.add_(update)
@@ -146,8 +151,9 @@ class Projection(nn.Module):
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, *stock: nn.Linear) -> None:
+    def __init__(self, *stock: nn.Linear, activation: nn.Module | None = None) -> None:
         super().__init__()
+        self.activation = activation
         alone = len(stock) == 1
         biases: list[Tensor] = [layer.bias.detach() for layer in stock if layer.bias is not None]
         weights: list[Tensor] = [layer.weight.detach() for layer in stock]
@@ -155,7 +161,11 @@ class Projection(nn.Module):
         self.register_buffer("bias", torch.cat(biases) if biases else None)
 
     def forward(self, rows: Tensor) -> Tensor:
-        return linear(rows, self.weight, self.bias)
+        return linear(rows, self.weight, self.bias, self.activation)
+
+    def lay_out(self) -> None:
+        """Put the weights in the order the product reads them; no other reader can."""
+        self.weight = laid_out(self.weight)
 
 
 def _window(attention: Any, config: Any) -> int | None:

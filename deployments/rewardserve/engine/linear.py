@@ -9,21 +9,47 @@ default library leaves AVX-512 unused it runs at more than twice that library's 
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear as default_linear
+from transformers.activations import GELUTanh
 
 _ONEDNN: Final = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - it has no other name
+_LAY_OUT: Final = torch.ops.mkldnn._reorder_linear_weight  # noqa: SLF001
+
+_IN_PRODUCT: Final[dict[type, tuple[str, str]]] = {
+    nn.SiLU: ("swish", ""),
+    GELUTanh: ("gelu", "tanh"),
+}
+"""Activations that oneDNN applies to a product before it is written: its names for them."""
+
+LAID_OUT_FOR_ROWS: Final = 512
+"""The row count that laid-out weights suit best; any other works."""
 
 
-def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`rows @ weight.T + bias` for rows [m, k], and weight [n, k] or a transposed view."""
+def linear(
+    rows: Tensor, weight: Tensor, bias: Tensor | None = None, activation: nn.Module | None = None
+) -> Tensor:
+    """`activation(rows @ weight.T + bias)` for rows [m, k].
+
+    Takes weight [n, k], a transposed view of one, or what `laid_out` gave.
+    """
     if not keeps_bits(rows.device, rows.dtype):
-        return default_linear(rows, weight, bias)
+        product = default_linear(rows, weight, bias)
+        return product if activation is None else activation(product)
     if len(rows) == 1:
         # Alone, a row meets another kernel than beside others, and rounds otherwise.
-        return linear(torch.cat([rows, rows]), weight, bias)[:1]
-    product: Tensor = _ONEDNN(rows, weight, bias, "none", [], "")
-    return product
+        return linear(torch.cat([rows, rows]), weight, bias, activation)[:1]
+    name, algorithm = _IN_PRODUCT.get(type(activation), ("none", ""))
+    product = _ONEDNN(rows, weight, bias, name, [], algorithm)
+    return product if activation is None or name != "none" else activation(product)  # type: ignore[no-any-return]
+
+
+def laid_out(weight: Tensor) -> Tensor:
+    """`weight` in the order its products read it; only `linear` can use it then."""
+    if not keeps_bits(weight.device, weight.dtype):
+        return weight
+    ordered: Tensor = _LAY_OUT(weight, LAID_OUT_FOR_ROWS)
+    return ordered
 
 
 def keeps_bits(device: torch.device, dtype: torch.dtype) -> bool:

@@ -35,10 +35,13 @@ class QuantizedProjection(nn.Module):
         )
         self.register_buffer("scale", scale)
         self.register_buffer("bias", exact.bias)
+        self.activation = exact.activation
 
     def forward(self, rows: Tensor) -> Tensor:
         product = (linear(rows, self.weight.to(rows.dtype)) * self.scale).to(rows.dtype)
-        return product if self.bias is None else product.add_(self.bias)
+        if self.bias is not None:
+            product.add_(self.bias)
+        return product if self.activation is None else self.activation(product)
 
 
 def quantize(backbone: PackedBackbone, how: Quantization) -> None:

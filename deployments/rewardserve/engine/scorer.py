@@ -62,6 +62,7 @@ class Scorer:
         )
         if model.quantize is not None:
             quantize_weights(self._backbone, model.quantize)
+        self._backbone.lay_out()
         follow(self._backbone, model.placement)
         self._batch_invariant = batch_invariant
         # Where products do not keep a row's bits beside other rows, a pack of one does.
