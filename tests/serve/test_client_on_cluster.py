@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import ray
-from tests.serve.conftest import Served
+from tests.serve.conftest import ROUTES, Served
 
 import rewardserve_client as api
 from rewardserve_client import AsyncRewardClient, Conversation, RewardClient
@@ -56,6 +56,7 @@ def test_models_and_routes_are_listed(client: RewardClient) -> None:
         "armorm": "model",
         "default": "route",
         "either": "route",
+        **dict.fromkeys(ROUTES, "route"),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from ray import serve
-from tests.serve.conftest import MODELS, Served, replica_processes
+from tests.serve.conftest import MODELS, ROUTES, Served, replica_processes
 from tests.serve.fakes import conversation
 
 from rewardserve import load_scorer
@@ -63,6 +63,7 @@ def test_a_handle_call_needs_no_http(served: Served) -> None:
     )
     assert {entry.id for entry in gateway.served_models.remote().result().data} == {
         *MODELS,
+        *ROUTES,
         "default",
         "either",
     }
