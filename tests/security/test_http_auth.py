@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,12 +18,15 @@ KEY = "key-one"
 OPEN = {"/health", "/ready"}
 BODY = {"model": "a", "inputs": [{"messages": conversation()}]}
 
+OPENRLHF = {"query": ["<s>text"], "prompts": ["text"], "labels": [""]}
+
 
 @pytest.fixture
 def closed(monkeypatch: pytest.MonkeyPatch) -> Gateway:
     hashed = hashlib.sha256(b"key-two").hexdigest()
     monkeypatch.setenv("TEST_KEYS", f"{KEY}, sha256:{hashed}")
-    return gateway(FakeModel("a"), auth={"api_keys_env": "TEST_KEYS"})
+    routes = {"default": {"single": "a"}}
+    return gateway(FakeModel("a"), routes=routes, auth={"api_keys_env": "TEST_KEYS"})
 
 
 def routes_of(router: Any) -> Iterator[Any]:
@@ -40,13 +44,20 @@ WITHOUT_A_KEY: list[dict[str, Any]] = [
     {"headers": {"authorization": f"Bearer {KEY[:-1]}"}},
     {"headers": {"authorization": f"Bearer {KEY}x"}},
     {"headers": {"authorization": f"Basic {KEY}"}},
+    {"auth": ("x", "wrong")},
+    {"auth": (KEY, "")},
+    {"headers": {"authorization": "Basic /////w=="}},
+    {"headers": {"authorization": "Basic " + b64encode(KEY.encode()).decode()}},
     {"headers": {"authorization": KEY}},
     {"headers": {"authorization": "Bearer "}},
     {"headers": {"x-api-key": KEY}},
     {"params": {"api_key": KEY, "key": KEY}},
+    {"headers": {"cookie": f"authorization={KEY}; api_key={KEY}"}},
     *(
-        {"headers": {"host": host}}
-        for host in ("x/health", "x/health?", "127.0.0.1/ready#", "/health", "x@health")
+        {"headers": {"host": f"{before}{path}{after}"}}
+        for before in ("", "x", "x@", "127.0.0.1:8000")
+        for path in OPEN
+        for after in ("", "?", "#")
     ),
 ]
 
@@ -81,6 +92,15 @@ async def test_a_key_opens_whether_it_was_configured_plain_or_hashed(
         assert (await client.post("/v1/rewards", json=BODY)).status_code == 200
         assert (await client.get("/openapi.json")).status_code == 200
         assert (await client.get("/docs")).status_code == 200
+
+
+@pytest.mark.parametrize("key", [KEY, "key-two"])
+async def test_a_client_that_takes_only_a_url_sends_the_key_as_its_password(
+    closed: Gateway, key: str
+) -> None:
+    async with http(closed) as client:
+        response = await client.post(f"http://trainer:{key}@cluster/get_reward", json=OPENRLHF)
+    assert response.json()["rewards"] == [len("<s>text")]
 
 
 async def test_without_auth_everybody_may_ask() -> None:

@@ -7,14 +7,20 @@ import hashlib
 import hmac
 import os
 import re
+from base64 import b64decode
 from typing import Annotated, Self
 
 from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.http import HTTPBase
 
 from rewardserve.errors import SettingsError, Unauthorized
 
 _bearer = HTTPBearer(auto_error=False, description="An API key of this cluster.")
+_basic = HTTPBase(
+    scheme="basic", auto_error=False, description="The same as password, under any user name."
+)
+Sent = HTTPAuthorizationCredentials | None
 
 
 class ApiKeys:
@@ -40,16 +46,34 @@ class ApiKeys:
         return cls(digests)
 
     async def __call__(
-        self, sent: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+        self,
+        bearer: Annotated[Sent, Depends(_bearer)],
+        basic: Annotated[Sent, Depends(_basic)],
     ) -> None:
-        """Raises Unauthorized unless the request carries `Authorization: Bearer <key>`."""
-        if sent is None or not self.accepts(sent.credentials):
+        """Raises Unauthorized unless the request carries a key.
+
+        As `Authorization: Bearer <key>`, or, for clients that take nothing but a URL, as the
+        password of HTTP Basic: `http://any:<key>@host`. The answer to a missing key asks for Bearer
+        alone: a browser asked for Basic would send the key along from other sites' pages.
+        """
+        key = bearer.credentials if bearer else _password(basic)
+        if not key or not self.accepts(key):
             raise Unauthorized("send one of this cluster's API keys as `Authorization: Bearer ...`")
 
     def accepts(self, key: str) -> bool:
         """Whether `key` is one of them; every stored digest is compared, whatever the outcome."""
         digest = hashlib.sha256(key.encode(errors="surrogateescape")).digest()
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+
+
+def _password(sent: Sent) -> str:
+    """The password of HTTP Basic; empty where there is none, or where it cannot be read."""
+    if sent is None or sent.scheme.lower() != "basic":
+        return ""
+    try:
+        return b64decode(sent.credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _digest(entry: str) -> bytes:
