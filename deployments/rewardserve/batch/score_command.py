@@ -93,6 +93,8 @@ def ray_cluster() -> Iterator[None]:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
+        # Its core prints an error for each actor of Ray Data's that has constructor arguments.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(
             address="local",
             include_dashboard=False,

@@ -52,8 +52,10 @@ def own_ray(cluster: ClusterFile) -> Iterator[None]:
     try:
         yield
     finally:
-        serve.shutdown()  # type: ignore[no-untyped-call]
-        ray.shutdown()
+        # Ray prints a remark about each task that its own shutdown ends.
+        with contextlib.redirect_stdout(None):
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            ray.shutdown()
 
 
 def deploy(
