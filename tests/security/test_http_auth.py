@@ -62,7 +62,9 @@ WITHOUT_A_KEY: list[dict[str, Any]] = [
 ]
 
 
-async def test_every_route_but_the_open_ones_asks_for_a_key(closed: Gateway) -> None:
+async def test_every_route_but_the_open_ones_asks_for_a_key(
+    closed: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
     routes = {
         (method, route.path)
         for route in routes_of(closed.__serve_build_asgi_app__())
@@ -78,6 +80,7 @@ async def test_every_route_but_the_open_ones_asks_for_a_key(closed: Gateway) -> 
                 assert response.status_code == 401, (method, path, attempt)
                 assert response.headers["www-authenticate"] == "Bearer"
                 assert KEY not in response.text
+    assert KEY not in "".join(capsys.readouterr())
 
 
 def test_the_list_of_open_routes_is_complete() -> None:

@@ -1,6 +1,7 @@
 """Models without Ray or weights, called like Serve handles."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,7 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx2
+import numpy as np
 
+from rewardserve.errors import ConversationTooLong
 from rewardserve.serving.answers import ModelAnswer, ModelDescription
 from rewardserve.serving.gateway import Gateway
 from rewardserve.serving.router_settings import RouterSettings
@@ -72,6 +75,38 @@ class FakeModel:
         scores = await (self.behave or by_length)(items)
         rewards = [Reward(score=score, model=self.name, tokens=1) for score in scores]
         return ModelAnswer(rewards, len(items), len(items), 0.001, 0.002, 0.003)
+
+
+@dataclass
+class FakeScorer:
+    """One token a character or message; the test may hold the device or break it."""
+
+    family: str = "fake"
+    source: str = "hub/fake"
+    revision: str | None = "abc"
+    max_tokens: int = 10
+    attention: str = "sdpa"
+    gate: threading.Event = field(default_factory=threading.Event)
+    broken: bool = False
+    scored: int = 0
+    """Conversations that reached the device."""
+
+    def encode(self, item: Any, *, truncate: bool = False) -> Any:
+        if len(item) > self.max_tokens and not truncate:
+            raise ConversationTooLong("too long", param="messages")
+        return SimpleNamespace(token_ids=np.arange(len(item[: self.max_tokens])))
+
+    def score(self, conversations: Any) -> list[Reward]:
+        return []
+
+    def score_encoded(self, batch: Sequence[Any]) -> Any:
+        self.scored += len(batch)
+        assert self.gate.wait(timeout=30)
+        if self.broken:
+            raise RuntimeError
+        tokens = sum(len(item.token_ids) for item in batch)
+        rewards = [Reward(score=len(item.token_ids), model="fake") for item in batch]
+        return SimpleNamespace(rewards=rewards, tokens=tokens, computed_tokens=tokens)
 
 
 async def by_length(items: Sequence[Any]) -> list[float]:

@@ -1,50 +1,17 @@
 """One replica without Ray: what it answers, what it reports, and when it says that it is ill."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import pytest_asyncio
+from tests.serve.fakes import FakeScorer
 
 from rewardserve.errors import Busy, ConversationTooLong, ModelFailed
 from rewardserve.serving import reward_model
 from rewardserve.serving.reward_model import RewardModel
 from rewardserve.settings import ModelSettings
-from rewardserve_client._types import Reward
-
-
-@dataclass
-class FakeScorer:
-    """One token a character; the test may hold the device or break it."""
-
-    family: str = "fake"
-    source: str = "hub/fake"
-    revision: str | None = "abc"
-    max_tokens: int = 10
-    attention: str = "sdpa"
-    gate: threading.Event = field(default_factory=threading.Event)
-    broken: bool = False
-
-    def encode(self, item: str, *, truncate: bool = False) -> Any:
-        if len(item) > self.max_tokens and not truncate:
-            raise ConversationTooLong("too long", param="messages")
-        return SimpleNamespace(token_ids=np.arange(len(item[: self.max_tokens])))
-
-    def score(self, conversations: Any) -> list[Reward]:
-        return []
-
-    def score_encoded(self, batch: Sequence[Any]) -> Any:
-        assert self.gate.wait(timeout=30)
-        if self.broken:
-            raise RuntimeError
-        tokens = sum(len(item.token_ids) for item in batch)
-        rewards = [Reward(score=len(item.token_ids), model="fake") for item in batch]
-        return SimpleNamespace(rewards=rewards, tokens=tokens, computed_tokens=tokens)
 
 
 @pytest.fixture

@@ -46,11 +46,12 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 """What every scoring route may answer beside 200, for the OpenAPI document."""
 
 
-def error_response(error: RewardServeError) -> JSONResponse:
-    """The answer for `error`, with its status and headers."""
-    status, code = http_error(error)
+def error_response(error: RewardServeError, *, status: int | None = None) -> JSONResponse:
+    """The answer for `error`, with its headers and its status, or a more exact one."""
+    usual, code = http_error(error)
     headers = error_headers(error)
-    return _response(status, error.message, type(error).__name__, error.param, code, headers)
+    kind = type(error).__name__
+    return _response(status or usual, error.message, kind, error.param, code, headers)
 
 
 def error_headers(error: RewardServeError) -> dict[str, str]:

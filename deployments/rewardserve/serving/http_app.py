@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from rewardserve.serving.auth import ApiKeys
 from rewardserve.serving.dialects import DIALECTS
 from rewardserve.serving.error_responses import DOCUMENTED, add_error_handlers
-from rewardserve.serving.limits import BodyLimit
+from rewardserve.serving.limits import RequestLimit
 from rewardserve.serving.logs import RequestIds
 from rewardserve.serving.service import Service
 from rewardserve_client._types import RewardsRequest, RewardsResponse, ServedModels
@@ -29,7 +29,7 @@ def build_http_app(service: Service, *, max_body_bytes: int, keys: ApiKeys | Non
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        middleware=[Middleware(RequestIds), Middleware(BodyLimit, max_bytes=max_body_bytes)],
+        middleware=[Middleware(RequestIds), Middleware(RequestLimit, max_bytes=max_body_bytes)],
     )
     add_error_handlers(app)
     app.include_router(open_routes(service))

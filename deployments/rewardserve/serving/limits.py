@@ -4,8 +4,10 @@ Everything is counted before anything is tokenised. Knows nothing of models, key
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rewardserve.errors import InvalidRequest, TooLarge
@@ -13,6 +15,11 @@ from rewardserve.families.conversation import check_text, checked_conversation
 from rewardserve.routing.evaluate import Group, Item
 from rewardserve.serving.error_responses import error_response
 from rewardserve.serving.router_settings import Limits
+
+MAX_HEADER_BYTES: Final = 16_384
+"""Names and values; as the front proxy has it."""
+
+TOO_LARGE_HEADERS: Final = TooLarge(f"the headers are over the limit of {MAX_HEADER_BYTES} bytes")
 
 
 def check_groups(groups: Sequence[Group], limits: Limits, places: Sequence[Sequence[str]]) -> None:
@@ -63,10 +70,11 @@ def _check_chars(count: int, limits: Limits, place: str) -> None:
         )
 
 
-class BodyLimit:
+class RequestLimit:
     """ASGI middleware that reads a body up to `max_bytes`, counted on the stream, and no further.
 
-    A longer one is answered with 413 whatever its headers claim, and nobody behind sees it.
+    A longer one is answered with 413 whatever its headers claim, and nobody behind sees it; nor one
+    whose sender left before its end. Headers over `MAX_HEADER_BYTES` are answered with 431.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -77,8 +85,13 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            await error_response(TOO_LARGE_HEADERS, status=431)(scope, receive, send)
+            return
         try:
             body = await self._read(Headers(scope=scope), receive)
+        except ClientDisconnect:
+            return
         except TooLarge as error:
             await error_response(error)(scope, receive, send)
             return
@@ -91,6 +104,8 @@ class BodyLimit:
         more = True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
             body += message.get("body", b"")
             self._check(len(body))
             more = message.get("more_body", False)
