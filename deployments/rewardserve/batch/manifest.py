@@ -105,7 +105,7 @@ def _is_whole(folder: Folder, unit: Unit, run: str) -> bool:
 def _describe_model(model: BulkModel) -> dict[str, Any]:
     """Name, settings that change scores, and for a local checkpoint what its files are."""
     settings = model.settings.model_dump(
-        include={"source", "revision", "dtype", "quantize", "max_tokens", "pack_tokens"}
+        exclude={"gpus", "cpus", "accelerator_type", "replicas", "queue_tokens"}
     )
     device = "cuda" if model.settings.gpus else "cpu"
     return {
