@@ -38,11 +38,9 @@ COMMANDS: Final = (
         "Two CPU threads, wall seconds, Llama, beside every peer.",
     ),
     Command(
-        "serving",
-        "Concurrent callers, by handle and HTTP, against the same replica offline.",
-        full="",
-        quick="--callers 8 --prompts 8 --repeats 1",
+        "serving", "Concurrent callers against the same replica offline, beside other servers."
     ),
+    Command("autoscaling", "Bursts of work against the policy, in simulated time."),
     Command("bulk", "A corpus from Parquet to Parquet, beside plain loops."),
     Command("gpu", "Real model sizes on a CUDA device, where there is one.", quick="--tiny"),
 )

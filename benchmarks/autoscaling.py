@@ -6,9 +6,13 @@ Prints backlog and replicas over time. Replicas take `START_S` to load; Ray's de
 Ray applies them: a wish counts once it has been held for the whole delay.
 """
 
+import argparse
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from benchmarks.measure import save, table
 from rewardserve.serving.autoscaling import replicas_for
 from rewardserve.settings import Replicas
 
@@ -18,6 +22,7 @@ TICK_S = 1.0
 BURSTS = [(0, 0.0), (60, 0.5), (300, 6.0), (600, 0.5), (900, 3.0), (1200, 0.0)]
 """Second -> device seconds of work that arrive each second from then on."""
 LENGTH_S = 2400
+PRINTED_EVERY_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +68,23 @@ def _delay(bounds: Replicas, wanted: int, target: int) -> float:
     return bounds.zero_after_s if target == 1 else bounds.down_after_s
 
 
-def main() -> None:
-    print(f"{'second':>6} {'arriving':>8} {'backlog s':>9} {'replicas':>8} {'target':>6}")
-    for moment in simulate(Replicas(min=0, max=12)):
-        if moment.at_s % 60 == 0:
-            print(
-                f"{moment.at_s:6.0f} {moment.arriving:8.1f} {moment.backlog_s:9.1f} "
-                f"{moment.replicas:8d} {moment.target:6d}"
-            )
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print one line a minute, and keep them where `--results` says."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscaling", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--quick", action="store_true", help="the same: it takes no time")
+    parser.add_argument("--results", type=Path, help="keep the figures in this folder")
+    options = parser.parse_args(arguments)
+    minutes = [
+        asdict(moment)
+        for moment in simulate(Replicas(min=0, max=12))
+        if moment.at_s % PRINTED_EVERY_S == 0
+    ]
+    print(table(minutes))
+    if options.results:
+        print(f"kept in {save('autoscaling', {'rows': minutes}, folder=options.results)}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

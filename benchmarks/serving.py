@@ -1,22 +1,28 @@
 """What serving costs: many one-sample callers against the same replica scoring offline.
 
-    python -m benchmarks.serving [--callers 64] [--prompts 48] [--repeats 3]
+    python -m benchmarks.serving             # minutes
+    python -m benchmarks.serving --quick     # few callers and prompts, one run each
+    python -m benchmarks.serving --tiny      # does it run at all?
 
 One cluster on this machine serves a random-weight model and a deployment that does nothing. In
 turns, so that a slow minute hits all: the replica scores every conversation in one call (offline),
-then `callers` concurrent callers send one conversation at a time, by handle and by HTTP.
-Afterwards single calls: a no-op, the model by handle, the same through the router. Clients share
-the cores with the cluster, as they would not in production.
+then `callers` concurrent callers send one conversation at a time, by handle and by HTTP, and to
+every peer's server by HTTP. One thread each for the model. Afterwards single calls: a no-op, the
+model by handle, the same through the router. Clients share the cores with the servers, as they
+would not in production.
 """
 
 import argparse
 import asyncio
 import random
 import socket
+import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -26,18 +32,37 @@ import ray
 from ray import serve
 
 from benchmarks import checkpoints, workloads
-from benchmarks.measure import Sample, interleave, median_of, save, table, timed, versions
+from benchmarks.measure import (
+    ROOT,
+    Sample,
+    interleave,
+    median_of,
+    save,
+    summary,
+    table,
+    timed,
+    versions,
+)
+from benchmarks.peers.process import PeerFailed
+from benchmarks.peers.servers import SERVERS, Server, started, versions_of
+from benchmarks.workloads import Conversation
 from rewardserve.serving.cluster_file import check_cluster
 from rewardserve.serving.up import deploy
-from rewardserve_client import Conversation
 
 SIZE: Final = checkpoints.Size(384, 8, 6, 2, 1536, 32_000, 12_000)
 """Large enough that the forward, and not the request, is most of the work."""
+THREADS: Final = 1
+"""Of each peer's model; Ray gives a replica of less than two CPUs one."""
+WARM_UP: Final = 4
+"""Conversations that each way in scores before the clock counts."""
 SINGLE_CALLS: Final = 200
 MODEL: Final = "bench"
 ROUTER: Final = "router"
 
-Score = Callable[[Conversation], Awaitable[object]]
+OURS: Final = "rewardserve by HTTP"
+
+Send = Callable[[int, Conversation], Awaitable[object]]
+"""Sends one conversation, given its index too."""
 
 
 class NoOp:
@@ -47,30 +72,114 @@ class NoOp:
         return items
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--callers", type=int, default=64)
-    parser.add_argument("--prompts", type=int, default=48)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    load = workloads.load("gsm8k_best_of_4", options.prompts)
-    with (
-        tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp") as folder,
-        cluster(Path(folder), load) as url,
-    ):
-        throughput = throughput_rows(load, url, options.callers, options.repeats)
+@dataclass(slots=True)
+class Way:
+    """A server's URL and protocol, and the scores of its last run."""
+
+    url: str
+    body: Callable[[Conversation], dict[str, Any]]
+    score: Callable[[Any], float]
+    forget: str | None = None
+    scores: dict[int, float] = field(default_factory=dict)
+
+    def run(self, conversations: Sequence[Conversation], callers: int) -> Sample:
+        """Every conversation once, from so many callers."""
+        if self.forget:
+            httpx2.post(self.forget, timeout=60).raise_for_status()
+        limits = httpx2.Limits(max_connections=callers)
+        client = httpx2.AsyncClient(limits=limits, timeout=600)
+
+        async def send(index: int, item: Conversation) -> None:
+            answer = await client.post(self.url, json=self.body(item))
+            self.scores[index] = self.score(answer.raise_for_status().json())
+
+        return concurrent(conversations, callers, send)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables, and keep them where `--results` says."""
+    options = _options(arguments)
+    load = workloads.load("gsm8k_best_of_4", options.prompts, tiny=options.tiny)
+    checkpoint = ROOT / "build" / "benchmarks" / f"serving-{'tiny' if options.tiny else 'small'}"
+    size = checkpoints.TINY if options.tiny else SIZE
+    checkpoints.write_checkpoint(checkpoint, "llama", size, workloads.texts([load]))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp")))
+        url = stack.enter_context(cluster(folder, checkpoint))
+        ways = {OURS: our_way(url)}
+        peers, absent = peer_ways(stack, checkpoint)
+        throughput = throughput_rows(load, ways | peers, options.callers, options.repeats)
         latency = latency_rows(load.conversations[0], url)
     print(table(throughput))
     print(table(latency))
-    record = {"callers": options.callers, "conversations": len(load.conversations)}
-    packages = versions(["ray", "torch", "transformers", "rewardserve"])
-    save("serving", record | {"throughput": throughput, "latency": latency, "versions": packages})
+    print(*(f"- {name}: {reason}" for name, reason in absent.items()), sep="\n")
+    record: dict[str, object] = {
+        "callers": options.callers,
+        "conversations": len(load.conversations),
+        "text": load.origin,
+        "throughput": throughput,
+        "latency": latency,
+        "absent": absent,
+        "versions": {"rewardserve": versions(["ray", "torch", "transformers", "rewardserve"])}
+        | {
+            server.peer.name: versions_of(server) for server in SERVERS if server.peer.name in peers
+        },
+    }
+    if options.results:
+        print(f"kept in {save('serving', record, folder=options.results)}")
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--callers", type=int)
+    parser.add_argument("--prompts", type=int)
+    parser.add_argument("--repeats", type=int)
+    parser.add_argument("--quick", action="store_true", help="8 callers, 8 prompts, one run each")
+    parser.add_argument("--tiny", action="store_true", help="as quick, a tiny model besides")
+    parser.add_argument("--results", type=Path, help="keep the figures in this folder")
+    options = parser.parse_args(arguments)
+    short = options.quick or options.tiny
+    options.callers = options.callers or (8 if short else 64)
+    options.prompts = options.prompts or (8 if short else 48)
+    options.repeats = options.repeats or (1 if short else 3)
+    return options
+
+
+def our_way(url: str) -> Way:
+    return Way(
+        f"{url}/v1/rewards",
+        body=lambda conversation: {"model": MODEL, "inputs": [{"messages": conversation}]},
+        score=lambda answer: float(answer["data"][0]["rewards"][0]["score"]),
+    )
+
+
+def peer_ways(stack: ExitStack, checkpoint: Path) -> tuple[dict[str, Way], dict[str, str]]:
+    """The servers that are installed and start, and why the others do not take part."""
+    ways, absent = {}, {}
+    for server in SERVERS:
+        name = server.peer.name
+        if reason := server.peer.missing():
+            absent[name] = reason
+            continue
+        try:
+            url = stack.enter_context(started(server, checkpoint, free_port(), THREADS))
+        except PeerFailed as failure:
+            absent[name] = f"failed to start: {failure.reason}"
+        else:
+            ways[name] = _way(server, url)
+    return ways, absent
+
+
+def _way(server: Server, url: str) -> Way:
+    forget = f"{url}{server.forget}" if server.forget else None
+    return Way(f"{url}{server.path}", server.body, server.score, forget)
 
 
 @contextmanager
-def cluster(folder: Path, load: workloads.Workload) -> Iterator[str]:
+def cluster(folder: Path, checkpoint: Path) -> Iterator[str]:
     """A served model, the router and the no-op on a Ray of their own; gives the URL."""
-    checkpoints.write_checkpoint(folder / "model", "llama", SIZE, workloads.texts([load]))
     port = free_port()
     ray.init(
         address="local",
@@ -80,7 +189,7 @@ def cluster(folder: Path, load: workloads.Workload) -> Iterator[str]:
         _temp_dir=str(folder / "ray"),
     )
     try:
-        deploy(check_cluster(applications(folder / "model", port)), print)
+        deploy(check_cluster(applications(checkpoint, port)), print)
         noop = serve.deployment(name="NoOp", max_ongoing_requests=1000)(NoOp).bind()
         serve.run(noop, name="noop", route_prefix=None)
         yield f"http://127.0.0.1:{port}"
@@ -110,61 +219,60 @@ def applications(model: Path, port: int) -> dict[str, Any]:
 
 
 def throughput_rows(
-    load: workloads.Workload, url: str, callers: int, repeats: int
+    load: workloads.Workload, ways: dict[str, Way], callers: int, repeats: int
 ) -> list[dict[str, object]]:
     """Tokens a second of each way in, and its share of the offline rate."""
     shuffled = load.conversations.copy()
     random.Random(0).shuffle(shuffled)
     model = handle("RewardModel", MODEL)
     gateway = handle("Gateway", ROUTER)
-    tokens = sum(reward.tokens for reward in offline(model, shuffled).rewards)
+    answer = offline(model, shuffled)
+    for way in ways.values():
+        way.run(shuffled[:WARM_UP], callers)
     samples = interleave(
         {
             "offline, one call": lambda: timed(lambda: offline(model, shuffled))[1],
-            f"{callers} callers by handle": lambda: concurrent(
-                shuffled, callers, lambda item: gateway.score.remote(MODEL, [item])
+            "rewardserve by handle": lambda: concurrent(
+                shuffled, callers, lambda _, item: gateway.score.remote(MODEL, [item])
             ),
-            f"{callers} callers by HTTP": lambda: over_http(shuffled, callers, url),
-        },
+        }
+        | {name: partial(way.run, shuffled, callers) for name, way in ways.items()},
         repeats=repeats,
     )
     best = median_of(samples["offline, one call"])
+    tokens = sum(reward.tokens for reward in answer.rewards)
+    expected = [reward.score for reward in answer.rewards]
     return [
         {
             "way in": name,
-            "runs": len(runs),
+            "callers": 1 if name == "offline, one call" else callers,
             "tokens/s": tokens / median_of(runs),
             "requests/s": len(shuffled) / median_of(runs),
             "of offline": best / median_of(runs),
+            "max difference": _difference(ways[name].scores, expected) if name in ways else None,
+            **summary(runs),
         }
         for name, runs in samples.items()
     ]
+
+
+def _difference(scores: dict[int, float], expected: Sequence[float]) -> float:
+    return max(abs(scores[index] - score) for index, score in enumerate(expected))
 
 
 def offline(model: Any, conversations: list[Conversation]) -> Any:
     return model.score.remote(conversations, False, "bulk", 3600.0, False).result()
 
 
-def over_http(conversations: list[Conversation], callers: int, url: str) -> Sample:
-    limits = httpx2.Limits(max_connections=callers)
-    client = httpx2.AsyncClient(base_url=url, limits=limits, timeout=600)
-
-    async def score(item: Conversation) -> None:
-        body = {"model": MODEL, "inputs": [{"messages": item}]}
-        (await client.post("/v1/rewards", json=body)).raise_for_status()
-
-    return concurrent(conversations, callers, score)
-
-
-def concurrent(conversations: list[Conversation], callers: int, score: Score) -> Sample:
+def concurrent(conversations: Sequence[Conversation], callers: int, send: Send) -> Sample:
     """Every conversation once, by callers who each send the next when theirs is answered."""
 
-    async def call(waiting: Iterator[Conversation]) -> None:
-        for item in waiting:
-            await score(item)
+    async def call(waiting: Iterator[tuple[int, Conversation]]) -> None:
+        for index, item in waiting:
+            await send(index, item)
 
     async def everybody() -> None:
-        waiting = iter(conversations)
+        waiting = iter(enumerate(conversations))
         await asyncio.gather(*(call(waiting) for _ in range(callers)))
 
     return timed(lambda: asyncio.run(everybody()))[1]
@@ -209,4 +317,4 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -51,6 +51,20 @@ CEILINGS: Final = {LINEAR.name: "of F.linear", ONEDNN.name: "of oneDNN"}
 
 LOOP: Final = Peer("card's loop", "batches", "one at a time")
 OURS: Final = Peer("rewardserve", "ours")
+VLLM: Final = Peer(
+    "vLLM",
+    "vllm_offline",
+    "32",
+    environment="vllm",
+    variables=(
+        ("VLLM_ENABLE_V1_MULTIPROCESSING", "0"),
+        ("VLLM_CPU_OMP_THREADS_BIND", "nobind"),
+        ("VLLM_CPU_KVCACHE_SPACE", "2"),
+        ("VLLM_LOGGING_LEVEL", "WARNING"),
+        ("VLLM_NO_USAGE_STATS", "1"),
+    ),
+    preload=("lib/libiomp5.so", "lib/libtcmalloc_minimal.so.4"),
+)
 
 PEERS: Final = (
     LINEAR,
@@ -59,19 +73,6 @@ PEERS: Final = (
     Peer("padded batches of 8", "batches", "in arrival order"),
     Peer("length-sorted batches of 8", "batches", "sorted by length"),
     Peer("CrossEncoder", "cross_encoder", environment="sentence-transformers"),
-    Peer(
-        "vLLM",
-        "vllm_offline",
-        "32",
-        environment="vllm",
-        variables=(
-            ("VLLM_ENABLE_V1_MULTIPROCESSING", "0"),
-            ("VLLM_CPU_OMP_THREADS_BIND", "nobind"),
-            ("VLLM_CPU_KVCACHE_SPACE", "2"),
-            ("VLLM_LOGGING_LEVEL", "WARNING"),
-            ("VLLM_NO_USAGE_STATS", "1"),
-        ),
-        preload=("lib/libiomp5.so", "lib/libtcmalloc_minimal.so.4"),
-    ),
+    VLLM,
     OURS,
 )

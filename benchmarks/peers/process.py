@@ -40,7 +40,7 @@ class PeerProcess:
                 *("-m", "benchmarks.peers.worker", peer.module, json.dumps(asdict(settings))),
             ],
             cwd=ROOT,
-            env=_environment(peer, settings.threads),
+            env=environment_of(peer, settings.threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -92,7 +92,8 @@ class PeerProcess:
         self._log.close()
 
 
-def _environment(peer: Peer, threads: int) -> dict[str, str]:
+def environment_of(peer: Peer, threads: int) -> dict[str, str]:
+    """The environment variables of a peer's process."""
     variables = {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),

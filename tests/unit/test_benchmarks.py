@@ -1,20 +1,23 @@
 """The benchmarks measure what they say, and run."""
 
+import asyncio
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from benchmarks import engine, gpu, measure
+from benchmarks import autoscaling, engine, gpu, measure, serving
 from benchmarks.checkpoints import TINY, TURNS, Backbone, Written, train_tokenizer, write_checkpoint
 from benchmarks.measure import Sample
 from benchmarks.peers import PEERS, Peer, worker
 from benchmarks.peers.batches import chosen
 from benchmarks.peers.process import PeerFailed, PeerProcess
 from benchmarks.peers.protocol import Batch, Settings
+from benchmarks.peers.servers import Server, started
 from benchmarks.workloads import load, texts
 
 
@@ -226,6 +229,51 @@ def test_a_peer_that_is_not_there_is_named_with_the_remedy(
         "CrossEncoder": "not installed: python -m benchmarks.install sentence-transformers",
         "vLLM": "not installed: python -m benchmarks.install vllm",
     }
+    with ExitStack() as stack:
+        ways, unserved = serving.peer_ways(stack, tmp_path)
+    assert ways == {}
+    assert unserved == {
+        "LitServe": "not installed: python -m benchmarks.install litserve",
+        "vLLM's server": "not installed: python -m benchmarks.install vllm",
+    }
+
+
+def test_a_server_that_does_not_start_says_what_it_printed_last(tmp_path: Path) -> None:
+    peer = Peer("broken", "protocol_that_is_not_there")
+    server = Server(peer, (), "/", lambda _: {}, float)
+    with (
+        pytest.raises(PeerFailed, match="No module named"),
+        started(server, tmp_path, serving.free_port(), threads=1),
+    ):
+        pytest.fail("it started")
+
+
+def test_callers_send_every_conversation_once_and_no_more_at_a_time_than_there_are() -> None:
+    sent: list[int] = []
+    waiting = most = 0
+
+    async def send(index: int, _: object) -> None:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        await asyncio.sleep(0)
+        waiting -= 1
+        sent.append(index)
+
+    serving.concurrent([[]] * 20, 3, send)
+    assert sorted(sent) == list(range(20))
+    assert most == 3
+
+
+def test_the_autoscaling_benchmark_keeps_what_it_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert autoscaling.main(["--results", str(tmp_path)]) == 0
+    (kept,) = tmp_path.iterdir()
+    rows = json.loads(kept.read_text())["rows"]
+    assert max(row["replicas"] for row in rows) > 3
+    assert rows[-1]["replicas"] == 0
+    assert "| at_s" in capsys.readouterr().out
 
 
 def test_the_gpu_benchmark_runs_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
