@@ -108,6 +108,17 @@ def test_a_lone_surrogate_is_refused(served: Served) -> None:
     assert response.json()["error"]["param"].startswith("inputs[0].responses[0]")
 
 
+def test_what_is_too_large_is_refused_within_a_second(served: Served) -> None:
+    headers = {"content-type": "application/json"}
+    for status, sent in {
+        431: {"content": b"{}", "headers": {**headers, "x-large": "x" * 200_000}},
+        413: {"content": b" " * 20_000_000, "headers": headers},
+    }.items():
+        response = httpx2.post(f"{served.url}/v1/rewards", timeout=60, **sent)
+        assert response.status_code == status
+        assert response.elapsed.total_seconds() <= 1
+
+
 def test_what_is_too_long_is_shortened_when_the_request_says_so(served: Served) -> None:
     response = post(
         served,
