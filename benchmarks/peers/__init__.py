@@ -75,4 +75,5 @@ PEERS: Final = (
     Peer("CrossEncoder", "cross_encoder", environment="sentence-transformers"),
     VLLM,
     OURS,
+    Peer("rewardserve, batch_invariant", "ours", "batch_invariant"),
 )

@@ -16,7 +16,11 @@ class Ours:
 
     def __init__(self, settings: Settings) -> None:
         torch.set_num_threads(settings.threads)
-        self._scorer = load_scorer(settings.folder, dtype=cast("Dtype", settings.dtype))
+        self._scorer = load_scorer(
+            settings.folder,
+            dtype=cast("Dtype", settings.dtype),
+            batch_invariant=settings.way == "batch_invariant",
+        )
 
     def forget(self) -> None:
         """Nothing is kept between runs."""
