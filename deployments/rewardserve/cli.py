@@ -407,8 +407,14 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
     for heading in rows[0] if rows else []:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*(_cell(value) for value in row.values()))
     Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else str(value)
 
 
 if __name__ == "__main__":
