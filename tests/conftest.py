@@ -1,8 +1,12 @@
 """What tests share: one written zoo, one Ray cluster, and the real corpora where they are."""
 
+import importlib.util
 import os
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before torch or Ray is imported: two cores are shared by everything a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -52,3 +56,17 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real corpora at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture
+def openrlhf_agent(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """OpenRLHF's rollout module, without the package's own imports of CUDA libraries."""
+    found = importlib.util.find_spec("openrlhf")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("OpenRLHF is not installed")
+    (folder,) = found.submodule_search_locations
+    for name in ("openrlhf", "openrlhf.utils"):
+        package = types.ModuleType(name)
+        package.__path__ = [str(Path(folder, *name.split(".")[1:]))]
+        monkeypatch.setitem(sys.modules, name, package)
+    return importlib.import_module("openrlhf.utils.agent")

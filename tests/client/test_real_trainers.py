@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import subprocess
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,20 +168,6 @@ def test_verl_scores_a_batch(url: str) -> None:
     loaded(compute_score)["_blocking"](url).close()
     # The reward stands at the response's last token.
     assert rewards.tolist() == [[0, 0, 0, 0, 0, 0, 4.0], [0, 12.0, 0, 0, 0, 0, 0]]
-
-
-@pytest.fixture
-def openrlhf_agent(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """OpenRLHF's rollout module, without the package's own imports of CUDA libraries."""
-    found = importlib.util.find_spec("openrlhf")
-    if found is None or not found.submodule_search_locations:
-        pytest.skip("OpenRLHF is not installed")
-    (folder,) = found.submodule_search_locations
-    for name in ("openrlhf", "openrlhf.utils"):
-        package = types.ModuleType(name)
-        package.__path__ = [str(Path(folder, *name.split(".")[1:]))]
-        monkeypatch.setitem(sys.modules, name, package)
-    return importlib.import_module("openrlhf.utils.agent")
 
 
 async def test_openrlhf_loads_and_calls_the_reward_function_file(

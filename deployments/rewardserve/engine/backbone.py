@@ -165,7 +165,7 @@ class Projection(nn.Module):
 
     def lay_out(self) -> None:
         """Put the weights in the order the product reads them; no other reader can."""
-        self.weight = laid_out(self.weight)
+        self.weight = laid_out(self.weight, CACHE_ROWS)
 
 
 def _window(attention: Any, config: Any) -> int | None:

@@ -22,9 +22,6 @@ _IN_PRODUCT: Final[dict[type, tuple[str, str]]] = {
 }
 """Activations that oneDNN applies to a product before it is written: its names for them."""
 
-LAID_OUT_FOR_ROWS: Final = 512
-"""The row count that laid-out weights suit best; any other works."""
-
 
 def linear(
     rows: Tensor, weight: Tensor, bias: Tensor | None = None, activation: nn.Module | None = None
@@ -44,11 +41,14 @@ def linear(
     return product if activation is None or name != "none" else activation(product)  # type: ignore[no-any-return]
 
 
-def laid_out(weight: Tensor) -> Tensor:
-    """`weight` in the order its products read it; only `linear` can use it then."""
+def laid_out(weight: Tensor, rows: int) -> Tensor:
+    """`weight` in the order its products read it; only `linear` can use it then.
+
+    The order suits products of `rows` rows best; any other count works.
+    """
     if not keeps_bits(weight.device, weight.dtype):
         return weight
-    ordered: Tensor = _LAY_OUT(weight, LAID_OUT_FOR_ROWS)
+    ordered: Tensor = _LAY_OUT(weight, rows)
     return ordered
 
 

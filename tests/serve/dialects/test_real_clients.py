@@ -6,12 +6,9 @@ literally in the tests of each dialect.
 
 import importlib
 import importlib.util
-import sys
 import threading
-import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,22 +57,8 @@ def _telling(startup: Any, started: threading.Event) -> Any:
     return start
 
 
-@pytest.fixture
-def openrlhf_executor(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """OpenRLHF's rollout class, without the package's own imports of CUDA libraries."""
-    found = importlib.util.find_spec("openrlhf")
-    if found is None or not found.submodule_search_locations:
-        pytest.skip("OpenRLHF is not installed")
-    (folder,) = found.submodule_search_locations
-    for name in ("openrlhf", "openrlhf.utils"):
-        package = types.ModuleType(name)
-        package.__path__ = [str(Path(folder, *name.split(".")[1:]))]
-        monkeypatch.setitem(sys.modules, name, package)
-    return importlib.import_module("openrlhf.utils.agent").SingleTurnAgentExecutor
-
-
-async def test_openrlhf_gets_its_rewards_over_http(openrlhf_executor: Any, served: Socket) -> None:
-    executor = openrlhf_executor(f"http://{served.address}/get_reward")
+async def test_openrlhf_gets_its_rewards_over_http(openrlhf_agent: Any, served: Socket) -> None:
+    executor = openrlhf_agent.SingleTurnAgentExecutor(f"http://{served.address}/get_reward")
     query = "<s>[user] Hi[assistant] Hello</s>"
     (answer,) = await executor._fetch_rewards_via_http([query], ["<s>[user] Hi"], [None])
     assert answer["rewards"] == answer["scores"] == [len(query)]
