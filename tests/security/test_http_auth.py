@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -81,6 +81,24 @@ async def test_every_route_but_the_open_ones_asks_for_a_key(
                 assert response.headers["www-authenticate"] == "Bearer"
                 assert KEY not in response.text
     assert KEY not in "".join(capsys.readouterr())
+
+
+async def test_of_whoever_has_no_key_no_body_is_read(closed: Gateway) -> None:
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield b"{" * 100_000
+
+    json = {"content-type": "application/json"}
+    async with http(closed, headers=json) as client:
+        for key in (None, "wrong"):
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            response = await client.post("/v1/rewards", content=body(), headers=headers)
+            assert response.status_code == 401
+    assert read == 0
 
 
 def test_the_list_of_open_routes_is_complete() -> None:

@@ -56,19 +56,27 @@ class ApiKeys:
         password of HTTP Basic: `http://any:<key>@host`. The answer to a missing key asks for Bearer
         alone: a browser asked for Basic would send the key along from other sites' pages.
         """
-        key = bearer.credentials if bearer else _password(basic)
-        if not key or not self.accepts(key):
+        sent = bearer or basic
+        if sent is None or not self.accepts(_key(sent)):
             raise Unauthorized("send one of this cluster's API keys as `Authorization: Bearer ...`")
+
+    def accepts_header(self, authorization: str) -> bool:
+        """Whether a whole `Authorization` header carries one of them."""
+        scheme, _, credentials = authorization.partition(" ")
+        sent = HTTPAuthorizationCredentials(scheme=scheme, credentials=credentials)
+        return self.accepts(_key(sent))
 
     def accepts(self, key: str) -> bool:
         """Whether `key` is one of them; every stored digest is compared, whatever the outcome."""
         digest = hashlib.sha256(key.encode(errors="surrogateescape")).digest()
-        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+        return bool(key) and sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
 
-def _password(sent: Sent) -> str:
-    """The password of HTTP Basic; empty where there is none, or where it cannot be read."""
-    if sent is None or sent.scheme.lower() != "basic":
+def _key(sent: HTTPAuthorizationCredentials) -> str:
+    """The key that is sent as Bearer, or as the password of Basic; empty where none can be read."""
+    if sent.scheme.lower() == "bearer":
+        return sent.credentials
+    if sent.scheme.lower() != "basic":
         return ""
     try:
         return b64decode(sent.credentials, validate=True).decode().partition(":")[2]

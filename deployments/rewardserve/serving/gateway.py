@@ -61,6 +61,11 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_http_app(self, max_body_bytes=self._limits.max_body_bytes, keys=self._keys)
 
+    @property
+    def max_conversations(self) -> int:
+        """In one request."""
+        return self._limits.max_conversations
+
     async def rewards(self, request: RewardsRequest) -> RewardsResponse:
         """The answer to `POST /v1/rewards`. Raises RewardServeError."""
         groups = [as_conversations(entry) for entry in request.inputs]

@@ -23,13 +23,16 @@ from rewardserve_client._types import RewardsRequest, RewardsResponse, ServedMod
 
 def build_http_app(service: Service, *, max_body_bytes: int, keys: ApiKeys | None) -> FastAPI:
     """The ASGI app that answers for `service`; without `keys` everybody may ask."""
+    limit = Middleware(
+        RequestLimit, max_bytes=max_body_bytes, may_send=keys.accepts_header if keys else None
+    )
     app = FastAPI(
         title="rewardserve",
         description="Scores of reward models. Raw, finite, and never a failure in disguise.",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        middleware=[Middleware(RequestIds), Middleware(RequestLimit, max_bytes=max_body_bytes)],
+        middleware=[Middleware(RequestIds), limit],
     )
     add_error_handlers(app)
     app.include_router(open_routes(service))

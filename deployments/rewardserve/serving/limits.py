@@ -3,7 +3,7 @@
 Everything is counted before anything is tokenised. Knows nothing of models, keys or Ray.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -75,11 +75,17 @@ class RequestLimit:
 
     A longer one is answered with 413 whatever its headers claim, and nobody behind sees it; nor one
     whose sender left before its end. Headers over `MAX_HEADER_BYTES` are answered with 431.
+
+    Of whoever `may_send` turns away by the `Authorization` header no body is read at all. Which
+    routes are closed is not decided here: the app goes on with an empty body.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, may_send: Callable[[str], bool] | None
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._may_send = may_send
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,8 +94,12 @@ class RequestLimit:
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
             await error_response(TOO_LARGE_HEADERS, status=431)(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        if self._may_send and not self._may_send(headers.get("authorization", "")):
+            await self._app(scope, _replay(b"", receive), send)
+            return
         try:
-            body = await self._read(Headers(scope=scope), receive)
+            body = await self._read(headers, receive)
         except ClientDisconnect:
             return
         except TooLarge as error:

@@ -23,6 +23,10 @@ class Service(Protocol):
     `select` routes read.
     """
 
+    @property
+    def max_conversations(self) -> int:
+        """In one request."""
+
     async def rewards(self, request: RewardsRequest) -> RewardsResponse:
         """The answer to `POST /v1/rewards`."""
 

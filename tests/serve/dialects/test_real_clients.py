@@ -6,15 +6,13 @@ literally in the tests of each dialect.
 
 import importlib
 import importlib.util
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import uvicorn
-from tests.serve.conftest import free_port
 from tests.serve.fakes import FakeModel, gateway, raising
+from tests.serve.sockets import served_on
 
 from rewardserve.errors import Busy
 
@@ -35,26 +33,8 @@ class Socket:
 def served() -> Iterator[Socket]:
     model = FakeModel("default")
     app = gateway(model, routes={MODEL_PATH: {"single": "default"}}).__serve_build_asgi_app__()
-    port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=port, lifespan="off", ws="none", log_level="error")
-    )
-    started = threading.Event()
-    server.startup = _telling(server.startup, started)  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    assert started.wait(30)
-    yield Socket(f"127.0.0.1:{port}", model)
-    server.should_exit = True
-    thread.join()
-
-
-def _telling(startup: Any, started: threading.Event) -> Any:
-    async def start(*arguments: Any, **options: Any) -> None:
-        await startup(*arguments, **options)
-        started.set()
-
-    return start
+    with served_on(app) as address:
+        yield Socket(address, model)
 
 
 async def test_openrlhf_gets_its_rewards_over_http(openrlhf_agent: Any, served: Socket) -> None:
@@ -154,3 +134,15 @@ def test_the_openai_client_posts_to_other_paths_and_knows_the_errors(served: Soc
             client.post(f"{root}/classify", body={"input": []}, cast_to=object)
         models = [model.id for model in client.models.list()]
     assert models == ["default", MODEL_PATH]
+
+
+def test_the_hugging_face_client_finds_a_text_embeddings_server(
+    served: Socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub: Any = importlib.import_module("huggingface_hub")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    client = hub.InferenceClient(f"http://{served.address}", provider="hf-inference")
+    assert client.health_check()
+    info = client.get_endpoint_info()
+    assert info["model_id"] == "hub/fake"
+    assert info["max_input_length"] == 4096

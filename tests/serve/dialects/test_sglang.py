@@ -4,6 +4,10 @@ from typing import Any
 
 import pytest
 from tests.serve.dialects.speaking import cluster, scoring, templated
+from tests.serve.fakes import FakeModel, http, status_of
+
+from rewardserve.serving.gateway import Gateway
+from rewardserve.serving.router_settings import RouterSettings
 
 
 @pytest.mark.parametrize("path", ["/classify", "/encode"])
@@ -34,6 +38,23 @@ async def test_one_text_is_answered_with_one_object_and_a_list_with_a_list() -> 
     assert one["meta_info"]["prompt_tokens"] == 1
     assert one["meta_info"]["e2e_latency"] > 0
     assert [answer["embedding"] for answer in several] == [[-3.5], [1.0]]
+
+
+@pytest.mark.parametrize("path", ["/classify", "/encode"])
+async def test_put_is_answered_like_post(path: str) -> None:
+    async with cluster(scoring(-3.5)) as served:
+        response = await served.client.put(path, json={"text": "a"})
+    assert (response.status_code, response.json()["embedding"]) == (200, [-3.5])
+
+
+async def test_health_generate_waits_for_the_models() -> None:
+    async with cluster() as served:
+        assert (await served.client.get("/health_generate")).status_code == 200
+    down = status_of(default={"running": 0, "deployment": "UPDATING"}, other={})
+    handles = {"default": FakeModel("default").handle, "other": FakeModel("other").handle}
+    settings = RouterSettings(models=list(handles))
+    async with http(Gateway(settings, handles.__getitem__, lambda: down)) as client:
+        assert (await client.get("/health_generate")).status_code == 503
 
 
 async def test_v1_classify_gives_raw_values_in_vllms_shape() -> None:

@@ -118,3 +118,16 @@ async def test_what_is_no_json_is_answered_in_teis_shape() -> None:
         for content in (b"{", b"\xff", b"[" * 100_000):
             response = await served.client.post("/predict", content=content, headers=headers)
             assert (response.status_code, response.json()["error_type"]) == (422, "Validation")
+
+
+async def test_info_says_what_is_asked_and_how_much_at_once() -> None:
+    routes = {"both": {"ensemble": {"members": {"default": 1.0, "other": 1.0}}}}
+    async with cluster(limits={"max_conversations": 7}, routes=routes) as served:
+        model = (await served.client.get("/info")).json()
+        route = (await served.client.get("/info?model=both")).json()
+        unknown = await served.client.get("/info?model=s3cret")
+    assert (model["model_id"], route["model_id"]) == ("hub/fake", "both")
+    assert model["max_input_length"] == route["max_input_length"] == 4096
+    assert model["max_client_batch_size"] == 7
+    assert model["model_type"]["classifier"]["id2label"] == {"0": "LABEL_0"}
+    assert (unknown.status_code, unknown.json()["error_type"]) == (404, "Validation")

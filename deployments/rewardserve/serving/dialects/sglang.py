@@ -1,4 +1,4 @@
-"""SGLang's `/classify` (also `/encode`), `/v1/classify` and `/v1/score`.
+"""SGLang's `/classify` (also `/encode`), `/v1/classify`, `/v1/score` and `/health_generate`.
 
 Scores are raw everywhere, in `/v1/classify` too, where SGLang's own softmax over one class would
 always give 1. Clients of SGLang render their texts; a pair `[prompt, response]` is rendered here.
@@ -7,7 +7,7 @@ always give 1. Clients of SGLang render their texts; a pair `[prompt, response]`
 import time
 from typing import Annotated, ClassVar
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
 
 from rewardserve.errors import MalformedRequest
@@ -171,10 +171,16 @@ def routes(service: Service) -> APIRouter:
     native = dialect_router("SGLang", OPENAI_ERRORS)
     under_v1 = dialect_router("SGLang", FLAT_ERRORS)
 
+    @native.put("/encode", operation_id="encode_by_put")
     @native.post("/encode")
     async def encode(body: Annotated[NativeBody, Body()]) -> NativeAnswer | list[NativeAnswer]:
         """The same as `/classify`."""
         return await classify(service, body)
+
+    @native.get("/health_generate", responses={503: {"description": "A model does not answer."}})
+    async def health_generate() -> Response:
+        """Every model that should answer does; for scripts that wait for SGLang."""
+        return Response(status_code=503 if await service.unready_models() else 200)
 
     @under_v1.post("/v1/classify")
     async def classify_input(body: InputRequest) -> ClassifyResponse:

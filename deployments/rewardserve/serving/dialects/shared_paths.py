@@ -1,7 +1,8 @@
 """Paths that two protocols claim; the body says which of them is spoken.
 
-`/classify`: SGLang sends `text` or `input_ids`, vLLM `input` or `messages`. `/rerank`: TEI sends
-`texts`, vLLM `documents`. `/v1/score`: SGLang sends `query`, vLLM `queries`, `text_1` or `data_1`.
+`/classify`: SGLang sends `text` or `input_ids`, by POST or PUT, vLLM `input` or `messages`.
+`/rerank`: TEI sends `texts`, vLLM `documents`. `/v1/score`: SGLang sends `query`, vLLM `queries`,
+`text_1` or `data_1`.
 """
 
 from typing import Annotated
@@ -49,6 +50,7 @@ def routes(service: Service) -> APIRouter:
 def _classify(service: Service) -> APIRouter:
     router = dialect_router("vLLM, verl, SGLang", OPENAI_ERRORS)
 
+    @router.put("/classify", operation_id="classify_by_put")
     @router.post("/classify")
     async def classify(body: Annotated[ClassifyBody, Body()]) -> ClassifyAnswer:
         """Scores of rendered texts, token ids or one conversation."""

@@ -1,11 +1,13 @@
-"""Text Embeddings Inference's `/predict` and `/rerank`.
+"""Text Embeddings Inference's `/predict` and `/rerank`, and `/info`, which clients read first.
 
 A pair is a prompt and a response, rendered by the model's own template; a lone text is rendered
 already. `raw_scores` is false unless the request sets it, and that means a sigmoid here, literally
 as in TEI: the one dialect whose silent default is not the raw score.
 """
 
+from collections.abc import Sequence
 from functools import cache
+from importlib.metadata import version
 from typing import Annotated, Literal, Self
 
 import structlog
@@ -35,7 +37,7 @@ from rewardserve.serving.dialects.foreign_requests import (
 from rewardserve.serving.dialects.ranking import best_first, groups_of
 from rewardserve.serving.dialects.sigmoid import sigmoid_of
 from rewardserve.serving.service import Service
-from rewardserve_client._types import Reward, join_turns
+from rewardserve_client._types import Reward, ServedModel, join_turns
 
 log = structlog.stdlib.get_logger("rewardserve.tei")
 
@@ -150,9 +152,36 @@ class RankWithText(Rank):
 Ranks = list[Rank] | list[RankWithText]
 
 
+class Classifier(BaseModel):
+    id2label: dict[str, str] = {"0": "LABEL_0"}
+    label2id: dict[str, int] = {"LABEL_0": 0}
+
+
+class ModelType(BaseModel):
+    classifier: Classifier = Classifier()
+
+
+class Info(BaseModel):
+    """As far as it is true of a cluster: how to ask, and not how TEI itself batches."""
+
+    model_id: str
+    model_sha: str | None
+    model_type: ModelType = ModelType()
+    max_input_length: int | None
+    """Tokens; of a route, the shortest of the models that run. Null while none does."""
+    max_client_batch_size: int
+    auto_truncate: Literal[False] = False
+    version: str
+
+
 def routes(service: Service) -> APIRouter:
-    """The path that is TEI's alone; `/rerank` is in `shared_paths`."""
+    """The paths that are TEI's alone; `/rerank` is in `shared_paths`."""
     router = dialect_router("TEI", TEI_ERRORS)
+
+    @router.get("/info")
+    async def info(model: ModelInUrl = DEFAULT_ROUTE) -> Info:
+        """What is asked here, and how much of it at once."""
+        return described(model, (await service.served_models()).data, service.max_conversations)
 
     @router.post("/predict")
     async def predict(
@@ -165,6 +194,22 @@ def routes(service: Service) -> APIRouter:
         return predictions[0] if body.is_single else predictions
 
     return router
+
+
+def described(name: str, served: Sequence[ServedModel], max_conversations: int) -> Info:
+    """What TEI's clients want to know of a model or route. Raises UnknownModel."""
+    named = [each for each in served if each.id == name]
+    if not named:
+        raise UnknownModel("no such model or route; GET /v1/models lists them", "model")
+    behind = named if named[0].kind == "model" else served
+    limits = [each.max_tokens for each in behind if each.max_tokens is not None]
+    return Info(
+        model_id=named[0].source or name,
+        model_sha=named[0].revision,
+        max_input_length=min(limits, default=None),
+        max_client_batch_size=max_conversations,
+        version=version("rewardserve"),
+    )
 
 
 async def rerank(service: Service, body: RerankRequest) -> Ranks:
