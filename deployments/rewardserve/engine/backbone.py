@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rewardserve.engine.attention import SPARE_ROWS, AttentionSettings
 from rewardserve.engine.backends import Backend, PackAttention, pack_attention
 from rewardserve.engine.linear import laid_out, linear
+from rewardserve.engine.staging import staged
 from rewardserve.engine.tree import Pack
 
 CACHE_ROWS: Final = 512
@@ -47,14 +48,14 @@ class PackedBackbone(nn.Module):
     def forward(self, pack: Pack, rows: list[int]) -> Tensor:
         """Final hidden states [len(rows), hidden size] of the pack's tokens `rows`."""
         device = self.embed_tokens.weight.device
-        hidden = self.embed_tokens(torch.from_numpy(pack.token_ids).to(device, torch.long))
-        positions = torch.from_numpy(pack.position_ids).to(device, torch.long)
+        hidden = self.embed_tokens(staged(pack.token_ids, device))
+        positions = staged(pack.position_ids, device)
         cos, sin = self.rotary_emb(hidden[None], positions[None])
         attention = self._attention(pack, None, hidden)
         for layer in self.layers[:-1]:
             hidden = layer(hidden, (cos[0], sin[0]), attention, None)
         attention = self._attention(pack, rows, hidden)
-        reads = torch.tensor(rows, device=device)
+        reads = staged(rows, device)
         hidden = self.layers[-1](hidden, (cos[0], sin[0]), attention, reads)
         final: Tensor = self.norm(hidden)
         return final

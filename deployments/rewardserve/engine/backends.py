@@ -3,14 +3,13 @@
 | backend | where | how |
 |---|---|---|
 | `sdpa` | CPU, and any device | torch's fused attention and matrix products, span by span |
-| `flash` | CUDA with flash-attn 2.6 or newer | one kernel call, keys gathered path by path |
-| `flex` | CUDA without flash-attn | one compiled kernel, masked by ancestry |
+| `flash` | CUDA with flash-attn 2.6 or newer, half precision | its kernel, keys gathered path by path |
+| `flex` | CUDA otherwise | one compiled kernel, masked by ancestry |
 
 All of them softcap and window natively or explicitly, so that every backbone runs on each.
 """
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Literal, Protocol
 
 import torch
@@ -35,11 +34,21 @@ class PackAttention(Protocol):
         ...
 
 
-def available_backends(device: torch.device) -> tuple[Backend, ...]:
-    """The backends that `device` has, the one to choose first."""
+def available_backends(device: torch.device, dtype: torch.dtype) -> tuple[Backend, ...]:
+    """The backends that `device` has for states of `dtype`, the one to choose first."""
     if device.type != "cuda":
         return ("sdpa",)
-    return ("flash", "flex", "sdpa") if find_spec("flash_attn") else ("flex", "sdpa")
+    flash = dtype in {torch.bfloat16, torch.float16} and _has_flash_attention(device)
+    return ("flash", "flex", "sdpa") if flash else ("flex", "sdpa")
+
+
+def _has_flash_attention(device: torch.device) -> bool:
+    """Whether flash-attn is there, fits this torch, and has kernels for the device."""
+    try:
+        from flash_attn import flash_attn_varlen_func  # noqa: F401, PLC0415 - optional
+    except ImportError:
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def pack_attention(

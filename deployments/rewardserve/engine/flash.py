@@ -1,51 +1,80 @@
 """Attention over the spans of a pack by flash-attn's kernel for sequences of many lengths.
 
-Knows spans and flash-attn (2.6 or newer: softcap and window native). CUDA alone.
+Knows spans and flash-attn (2.6 or newer: softcap and window native). CUDA alone, in half precision.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
+import numpy as np
 import torch
 from flash_attn import flash_attn_varlen_func
 from torch import Tensor
 
 from rewardserve.engine.attention import SPARE_ROWS, AttentionSettings
 from rewardserve.engine.spans import Span
+from rewardserve.engine.staging import staged
+
+GATHERED_TOKENS: Final = 65_536
+"""Keys gathered for one call: many short answers to a long prompt would not fit at once."""
 
 
 class FlashAttention:
-    """Attention of one pack's spans: queries as they lie, keys gathered path by path.
-
-    The kernel's causal mask is aligned to the bottom right, so that a span's queries are the last
-    tokens of its path.
-    """
+    """Attention of one pack's spans: queries as they lie, keys gathered path by path."""
 
     def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
         self._spans = spans
-        pieces = [piece for span in spans for piece in span.keys]
-        self._gather = torch.cat([torch.arange(piece.start, piece.stop) for piece in pieces])
-        self._gather = self._gather.to(device, non_blocking=True)
-        self._query_ends = _ends([span.rows for span in spans], device)
-        self._key_ends = _ends([span.length for span in spans], device)
-        self._most_queries = max(span.rows for span in spans)
-        self._most_keys = max(span.length for span in spans)
+        self._device = device
+        self._calls = [_Call(group, device) for group in _groups(spans)]
+        self._elsewhere: dict[torch.device, FlashAttention] = {}
 
     def to(self, device: torch.device) -> "FlashAttention":
         """The same spans for layers that lie on `device`."""
-        return self if device == self._gather.device else FlashAttention(self._spans, device)
+        if device == self._device:
+            return self
+        if device not in self._elsewhere:
+            self._elsewhere[device] = FlashAttention(self._spans, device)
+        return self._elsewhere[device]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, how: AttentionSettings) -> Tensor:
         """As `SpanAttention.attend`."""
+        if len(self._calls) == 1:
+            return self._calls[0](query, key, value, how)
+        output = query.new_empty(query.shape[1] - SPARE_ROWS, query.shape[0] * query.shape[2])
+        for call in self._calls:
+            output[call.queries] = call(query, key, value, how)
+        return output
+
+
+class _Call:
+    """One call of the kernel, for spans whose queries are neighbours.
+
+    Its causal mask is aligned to the bottom right, so that a span's queries are the last tokens of
+    its path.
+    """
+
+    def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
+        self.queries = slice(spans[0].queries.start, spans[-1].queries.stop)
+        pieces = [piece for span in spans for piece in span.keys]
+        gather = np.concatenate([np.arange(piece.start, piece.stop) for piece in pieces])
+        self._gather = staged(gather, device)
+        self._query_ends = staged(_ends([span.rows for span in spans]), device, torch.int32)
+        self._key_ends = staged(_ends([span.length for span in spans]), device, torch.int32)
+        self._most_queries = max(span.rows for span in spans)
+        self._most_keys = max(span.length for span in spans)
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, how: AttentionSettings) -> Tensor:
         attended = flash_attn_varlen_func(
-            query[:, : query.shape[1] - SPARE_ROWS].transpose(0, 1).contiguous(),
-            key.transpose(0, 1)[self._gather],
-            value.transpose(0, 1)[self._gather],
+            query[:, self.queries].transpose(0, 1),
+            key.index_select(1, self._gather).transpose(0, 1),
+            value.index_select(1, self._gather).transpose(0, 1),
             self._query_ends,
             self._key_ends,
             self._most_queries,
             self._most_keys,
             softmax_scale=1.0,
             causal=True,
+            # The left bound is how many keys before its own a query sees.
             window_size=(-1, -1) if how.window is None else (how.window - 1, 0),
             softcap=how.softcap or 0.0,
         )
@@ -53,6 +82,16 @@ class FlashAttention:
         return output
 
 
-def _ends(lengths: Sequence[int], device: torch.device) -> Tensor:
-    ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
-    return ends.to(device, non_blocking=True)
+def _groups(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
+    """The spans in order, in runs that gather GATHERED_TOKENS keys at most, or are one span."""
+    first = gathered = 0
+    for index, span in enumerate(spans):
+        if index > first and gathered + span.length > GATHERED_TOKENS:
+            yield spans[first:index]
+            first, gathered = index, 0
+        gathered += span.length
+    yield spans[first:]
+
+
+def _ends(lengths: Sequence[int]) -> list[int]:
+    return [0, *np.cumsum(lengths).tolist()]

@@ -1,91 +1,145 @@
 """Attention over a pack by torch's flex_attention: one call, masked by ancestry.
 
-Knows packs in depth-first order and flex_attention. Meant for CUDA without flash-attn, where the
-kernel is compiled once for all shapes; uncompiled it runs anywhere, slowly, for tests.
+Knows the blocks of a pack and flex_attention. Meant for CUDA without flash-attn, where the kernel
+is compiled once for all shapes; uncompiled it runs anywhere, slowly, for tests.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.fx.experimental import _config as shape_settings
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.nn.functional import pad
 
-from rewardserve.engine.attention import SPARE_ROWS, AttentionSettings
+from rewardserve.engine.ancestry import (
+    BLOCK,
+    padded,
+    readout_blocks,
+    subtree_ends,
+    token_blocks,
+)
+from rewardserve.engine.attention import AttentionSettings
+from rewardserve.engine.staging import staged
 from rewardserve.engine.tree import Pack
+
+KERNELS: Final = 64
+"""At most: a few for each model and dtype. Beyond its limit, 8 unless told, torch runs the operator
+uncompiled without a word, in memory quadratic in the pack."""
 
 
 class FlexAttention:
-    """Attention of a pack's tokens, or of its tokens `rows` alone, over their paths.
-
-    In depth-first order a token's ancestors are the earlier tokens whose subtree has not ended.
-    """
+    """Attention of a pack's tokens, or of its tokens `rows` alone, over their paths."""
 
     def __init__(self, pack: Pack, rows: Sequence[int] | None, device: torch.device) -> None:
-        self._arguments = (pack, rows)
+        self._pack, self._given_rows, self._device = pack, rows, device
         tokens = len(pack.token_ids)
-        self._rows = torch.as_tensor(range(tokens) if rows is None else rows, device=device)
-        self._subtree_ends = torch.from_numpy(_subtree_ends(pack)).to(device)
-        self._positions = torch.from_numpy(pack.position_ids).to(device, torch.long)
+        places = np.arange(tokens) if rows is None else np.array(rows)
+        sizes = [node.end - node.start for node in pack.nodes]
+        self._queries = len(places)
+        self._rows = staged(padded(places), device, torch.int32)
+        ends = np.repeat(subtree_ends(pack), sizes)
+        self._subtree_ends = staged(padded(ends), device, torch.int32)
+        self._positions = staged(padded(pack.position_ids), device, torch.int32)
         self._masks: dict[int | None, BlockMask] = {}
+        self._elsewhere: dict[torch.device, FlexAttention] = {}
 
     def to(self, device: torch.device) -> "FlexAttention":
         """The same pack for layers that lie on `device`."""
-        return self if device == self._rows.device else FlexAttention(*self._arguments, device)
+        if device == self._device:
+            return self
+        if device not in self._elsewhere:
+            self._elsewhere[device] = FlexAttention(self._pack, self._given_rows, device)
+        return self._elsewhere[device]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, how: AttentionSettings) -> Tensor:
         """As `SpanAttention.attend`."""
-        attended = _kernel(query.device.type)(
-            *(states[None, :, :-SPARE_ROWS] for states in (query, key, value)),
-            score_mod=None if how.softcap is None else _softcap(how.softcap),
+        attended = _kernel(
+            _whole_blocks(query, len(self._rows)),
+            _whole_blocks(key, len(self._positions)),
+            _whole_blocks(value, len(self._positions)),
+            score_mod=None if how.softcap is None else _softcap(how.softcap, query.device),
             block_mask=self._mask(how.window),
-            scale=1.0,
-            enable_gqa=True,
         )
-        output: Tensor = attended[0].transpose(0, 1).flatten(1)
+        output: Tensor = attended[0, :, : self._queries].transpose(0, 1).flatten(1)
         return output
 
     def _mask(self, window: int | None) -> BlockMask:
         if window not in self._masks:
-            rows, ends, positions = self._rows, self._subtree_ends, self._positions
-
-            def visible(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-                row = rows[query]
-                on_path = (key <= row) & (row < ends[key])
-                if window is None:
-                    return on_path
-                return on_path & (positions[row] - positions[key] < window)
-
-            self._masks[window] = create_block_mask(
-                visible, None, None, len(rows), len(ends), device=rows.device
+            blocks = (
+                token_blocks(self._pack, window)
+                if self._given_rows is None
+                else readout_blocks(self._pack, self._queries)
+            )
+            self._masks[window] = BlockMask.from_kv_blocks(
+                *self._ordered(blocks.partial),
+                *self._ordered(blocks.full),
+                BLOCK_SIZE=BLOCK,
+                mask_mod=_visible(self._rows, self._subtree_ends, self._positions, window),
+                seq_lengths=(len(self._rows), len(self._positions)),
+                compute_q_blocks=False,  # for gradients
             )
         return self._masks[window]
 
+    def _ordered(self, visited: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Tensor, Tensor]:
+        """For each block of queries, how many blocks of keys are visited, and these first."""
+        order = np.argsort(~visited, axis=1, kind="stable")
+        return (
+            staged(visited.sum(1)[None, None], self._device, torch.int32),
+            staged(order[None, None], self._device, torch.int32),
+        )
 
-def _subtree_ends(pack: Pack) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """For each token, the index behind the last token of its node's subtree."""
-    ends = [node.end for node in pack.nodes]
-    for index in range(len(pack.nodes) - 1, -1, -1):
-        parent = pack.nodes[index].parent
-        if parent >= 0:
-            ends[parent] = max(ends[parent], ends[index])
-    return np.repeat(ends, [node.end - node.start for node in pack.nodes])
+
+def _visible(rows: Tensor, ends: Tensor, positions: Tensor, window: int | None) -> Any:
+    """flex_attention's mask: a key whose subtree has not ended at the query's row, if near."""
+
+    def on_path(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        row = rows[query]
+        return (key <= row) & (row < ends[key])
+
+    if window is None:
+        return on_path
+    # In a tensor, read at the only batch: what a plain number is compiled to depends on torch.
+    reach = staged([window], rows.device)
+
+    def near(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        distance = positions[rows[query]] - positions[key]
+        return on_path(batch, head, query, key) & (distance < reach[batch])
+
+    return near
+
+
+def _whole_blocks(states: Tensor, length: int) -> Tensor:
+    """[1, heads, length, dim] of states [heads, rows + SPARE_ROWS, dim], finite throughout.
+
+    Always a part of something longer: a contiguous tensor would be compiled for apart.
+    """
+    missing = max(0, length + 1 - states.shape[1])
+    return pad(states, (0, 0, 0, missing))[None, :, :length]
+
+
+def _kernel(query: Tensor, key: Tensor, value: Tensor, **masks: Any) -> Tensor:
+    run = _compiled() if query.is_cuda else flex_attention
+    # Two dimensions that are equal in the first pack need not be in the next.
+    with shape_settings.patch(use_duck_shape=False):
+        attended: Tensor = run(query, key, value, scale=1.0, enable_gqa=True, **masks)
+    return attended
 
 
 @cache
-def _kernel(device: str) -> Callable[..., Any]:
-    # Once for all packs: shapes are dynamic, and a mask is data.
-    if device != "cuda":
-        return flex_attention
-    compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=True)
-    return compiled
+def _compiled() -> Callable[..., Any]:
+    return torch.compile(flex_attention, dynamic=True, recompile_limit=KERNELS)
 
 
 @cache
-def _softcap(softcap: float) -> Callable[..., Tensor]:
-    def capped(score: Tensor, *_: Tensor) -> Tensor:
-        return softcap * torch.tanh(score / softcap)
+def _softcap(softcap: float, device: torch.device) -> Callable[..., Tensor]:
+    # As with windows; a captured float is not compiled at all.
+    bound = staged([softcap], device, torch.float32)
+
+    def capped(score: Tensor, batch: Tensor, *_: Tensor) -> Tensor:
+        return bound[batch] * torch.tanh(score / bound[batch])
 
     return capped

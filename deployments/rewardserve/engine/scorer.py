@@ -54,7 +54,7 @@ class Scorer:
         self.revision = model.revision
         self.family = model.family
         self.max_tokens = model.max_tokens
-        self.attention = attention or available_backends(model.device)[0]
+        self.attention = attention or available_backends(model.device, model.dtype)[0]
         self._text = model.text
         self._head = model.head
         self._backbone = PackedBackbone(
