@@ -69,7 +69,7 @@ class FakeModel:
     async def _description(self) -> ModelDescription:
         if self.describes:
             await self.describes([])
-        return ModelDescription("linear", "hub/fake", None, 4096, "sdpa")
+        return ModelDescription("linear", "hub/fake", None, 4096, "sdpa", 4096)
 
     async def _score(self, items: Sequence[Any]) -> ModelAnswer:
         scores = await (self.behave or by_length)(items)
@@ -86,6 +86,7 @@ class FakeScorer:
     revision: str | None = "abc"
     max_tokens: int = 10
     attention: str = "sdpa"
+    pack_tokens: int = 4096
     gate: threading.Event = field(default_factory=threading.Event)
     broken: bool = False
     scored: int = 0

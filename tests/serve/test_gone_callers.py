@@ -30,8 +30,8 @@ class Cluster:
 
 @pytest_asyncio.fixture
 async def cluster() -> AsyncIterator[Cluster]:
-    device = FakeScorer()
-    settings = ModelSettings(source="fake", pack_tokens=4, queue_tokens=10_000)
+    device = FakeScorer(pack_tokens=4)
+    settings = ModelSettings(source="fake", queue_tokens=10_000)
     replica = RewardModel(settings, lambda _: device)  # type: ignore[arg-type, return-value]
 
     def remote(*arguments: Any) -> FakeResponse:

@@ -16,14 +16,14 @@ from rewardserve.settings import ModelSettings
 
 @pytest.fixture
 def scorer() -> FakeScorer:
-    scorer = FakeScorer()
+    scorer = FakeScorer(pack_tokens=20)
     scorer.gate.set()
     return scorer
 
 
 @pytest_asyncio.fixture
 async def model(scorer: FakeScorer) -> AsyncIterator[RewardModel]:
-    settings = ModelSettings(source="fake", pack_tokens=20, queue_tokens=20)
+    settings = ModelSettings(source="fake", queue_tokens=20)
     model = RewardModel(settings, lambda _: scorer)  # type: ignore[arg-type, return-value]
     yield model
     scorer.gate.set()
@@ -72,7 +72,7 @@ async def test_it_describes_what_is_loaded(model: RewardModel) -> None:
     description = await model.describe()
     assert (description.family, description.source) == ("fake", "hub/fake")
     assert (description.revision, description.max_tokens) == ("abc", 10)
-    assert description.attention == "sdpa"
+    assert (description.attention, description.pack_tokens) == ("sdpa", 20)
 
 
 async def test_autoscaling_is_told_of_backlog_and_busy_share(

@@ -56,6 +56,7 @@ class SlowScorer:
     revision = None
     max_tokens = 10
     attention = "sdpa"
+    pack_tokens = 3
 
     def encode(self, item: Any, *, truncate: bool = False) -> Encoded:
         return Encoded(np.zeros(1, np.int32))
@@ -77,7 +78,7 @@ def overloaded(served: Served) -> str:
     """URL of a router in front of a slow model whose queue holds two seconds of work."""
     # Replicas cannot import the tests.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    settings = ModelSettings(source="slow", pack_tokens=3, queue_tokens=int(2 * CAPACITY))
+    settings = ModelSettings(source="slow", queue_tokens=int(2 * CAPACITY))
     model = serve.deployment(name="RewardModel", ray_actor_options={"num_cpus": 0.1}, **COMMON)
     serve.run(model(RewardModel).bind(settings, slow_model), name="slow", route_prefix=None)
     settings_of_router = RouterSettings(models=["slow"], replicas=1, cpus=0.1)

@@ -5,7 +5,8 @@ always give 1. Clients of SGLang render their texts; a pair `[prompt, response]`
 """
 
 import time
-from typing import Annotated, ClassVar
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
@@ -36,6 +37,8 @@ from rewardserve.serving.dialects.openai_envelope import (
 from rewardserve.serving.dialects.vllm import Classified, ClassifyResponse
 from rewardserve.serving.service import Service
 from rewardserve_client._types import Reward, join_turns
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 NO_STATES = "hidden states stay inside"
 
@@ -166,18 +169,34 @@ class ScoringResponse(BaseModel):
     object: str = "scoring"
 
 
+def post_or_put(router: APIRouter, path: str) -> Callable[[Endpoint], Endpoint]:
+    """Answers both methods, as SGLang does on its native paths."""
+
+    def add(endpoint: Endpoint) -> Endpoint:
+        # One route for both, whose 405 names both in `Allow`; one each for the OpenAPI document.
+        router.add_api_route(path, endpoint, methods=["POST", "PUT"], include_in_schema=False)
+        router.add_api_route(path, endpoint, methods=["POST"])
+        router.add_api_route(path, endpoint, methods=["PUT"])
+        return endpoint
+
+    return add
+
+
 def routes(service: Service) -> APIRouter:
     """The paths that are SGLang's alone; the others are in `shared_paths`."""
     native = dialect_router("SGLang", OPENAI_ERRORS)
     under_v1 = dialect_router("SGLang", FLAT_ERRORS)
 
-    @native.put("/encode", operation_id="encode_by_put")
-    @native.post("/encode")
+    @post_or_put(native, "/encode")
     async def encode(body: Annotated[NativeBody, Body()]) -> NativeAnswer | list[NativeAnswer]:
         """The same as `/classify`."""
         return await classify(service, body)
 
-    @native.get("/health_generate", responses={503: {"description": "A model does not answer."}})
+    @native.get(
+        "/health_generate",
+        response_class=Response,
+        responses={503: {"description": "A model that should answer does not."}},
+    )
     async def health_generate() -> Response:
         """Every model that should answer does; for scripts that wait for SGLang."""
         return Response(status_code=503 if await service.unready_models() else 200)

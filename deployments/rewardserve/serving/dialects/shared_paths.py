@@ -50,8 +50,7 @@ def routes(service: Service) -> APIRouter:
 def _classify(service: Service) -> APIRouter:
     router = dialect_router("vLLM, verl, SGLang", OPENAI_ERRORS)
 
-    @router.put("/classify", operation_id="classify_by_put")
-    @router.post("/classify")
+    @sglang.post_or_put(router, "/classify")
     async def classify(body: Annotated[ClassifyBody, Body()]) -> ClassifyAnswer:
         """Scores of rendered texts, token ids or one conversation."""
         if isinstance(body, sglang.TextRequest | sglang.TokensRequest):
