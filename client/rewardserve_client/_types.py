@@ -135,6 +135,8 @@ class ServedModel(_Frozen):
     max_tokens: int | None = None
     attention: str | None = None
     """The attention backend a model runs on: `sdpa`, `flash` or `flex`."""
+    pack_tokens: int | None = None
+    """Computed tokens that a model takes in one forward."""
     state: str = "ready"
 
 

@@ -55,8 +55,8 @@ class ModelSettings(Settings):
     replicas: Replicas = Replicas()
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     """Longest conversation; the checkpoint's own limit when left out."""
-    pack_tokens: Annotated[int, Field(ge=1)] = 4096
-    """Computed tokens in one forward."""
+    pack_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Computed tokens in one forward; what the device's memory holds when left out."""
     batch_invariant: bool = False
     """The same bits for a conversation whatever shares its pack, for some speed."""
     queue_tokens: Annotated[int, Field(ge=1)] = 262_144

@@ -84,7 +84,8 @@ def _overlaps(starts: Integers, ends: Integers, blocks: int) -> NDArray[np.float
     edges = np.arange(blocks) * BLOCK
     low = np.maximum(starts[:, None], edges)
     high = np.minimum(ends[:, None], edges + BLOCK)
-    return np.maximum(high - low, 0).astype(np.float64)
+    overlaps: NDArray[np.float64] = np.maximum(high - low, 0).astype(np.float64)
+    return overlaps
 
 
 def _count(tokens: int) -> int:

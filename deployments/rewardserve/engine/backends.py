@@ -3,7 +3,7 @@
 | backend | where | how |
 |---|---|---|
 | `sdpa` | CPU, and any device | torch's fused attention and matrix products, span by span |
-| `flash` | CUDA with flash-attn 2.6 or newer, half precision | its kernel, keys gathered path by path |
+| `flash` | CUDA with flash-attn >= 2.6, half precision | its kernel, keys gathered path by path |
 | `flex` | CUDA otherwise | one compiled kernel, masked by ancestry |
 
 All of them softcap and window natively or explicitly, so that every backbone runs on each.

@@ -4,7 +4,6 @@ Knows spans and flash-attn (2.6 or newer: softcap and window native). CUDA alone
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 import numpy as np
 import torch
@@ -12,11 +11,9 @@ from flash_attn import flash_attn_varlen_func
 from torch import Tensor
 
 from rewardserve.engine.attention import SPARE_ROWS, AttentionSettings
+from rewardserve.engine.budget import PATH_TOKENS
 from rewardserve.engine.spans import Span
 from rewardserve.engine.staging import staged
-
-GATHERED_TOKENS: Final = 65_536
-"""Keys gathered for one call: many short answers to a long prompt would not fit at once."""
 
 
 class FlashAttention:
@@ -83,10 +80,10 @@ class _Call:
 
 
 def _groups(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
-    """The spans in order, in runs that gather GATHERED_TOKENS keys at most, or are one span."""
+    """The spans in order, in runs that gather PATH_TOKENS keys at most, or are one span."""
     first = gathered = 0
     for index, span in enumerate(spans):
-        if index > first and gathered + span.length > GATHERED_TOKENS:
+        if index > first and gathered + span.length > PATH_TOKENS:
             yield spans[first:index]
             first, gathered = index, 0
         gathered += span.length

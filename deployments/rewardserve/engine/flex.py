@@ -124,14 +124,16 @@ def _whole_blocks(states: Tensor, length: int) -> Tensor:
 def _kernel(query: Tensor, key: Tensor, value: Tensor, **masks: Any) -> Tensor:
     run = _compiled() if query.is_cuda else flex_attention
     # Two dimensions that are equal in the first pack need not be in the next.
-    with shape_settings.patch(use_duck_shape=False):
+    with shape_settings.patch(use_duck_shape=False):  # type: ignore[attr-defined]
         attended: Tensor = run(query, key, value, scale=1.0, enable_gqa=True, **masks)
     return attended
 
 
 @cache
-def _compiled() -> Callable[..., Any]:
-    return torch.compile(flex_attention, dynamic=True, recompile_limit=KERNELS)
+def _compiled() -> Any:
+    # The overloads lack the limit.
+    compile_: Any = torch.compile
+    return compile_(flex_attention, dynamic=True, recompile_limit=KERNELS)
 
 
 @cache

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from rewardserve.engine.backbone import PackedBackbone
 from rewardserve.engine.backends import Backend, available_backends
+from rewardserve.engine.budget import pack_budget
 from rewardserve.engine.linear import keeps_bits
 from rewardserve.engine.quantize import quantize as quantize_weights
+from rewardserve.engine.staging import ReadStream, one_ahead
 from rewardserve.engine.tree import Pack, plan_packs
 from rewardserve.errors import ModelFailed
 from rewardserve.families.base import Encoded, RewardParts
@@ -19,9 +22,6 @@ from rewardserve.families.loading import LoadedModel, load_model
 from rewardserve.families.placement import follow
 from rewardserve.settings import Dtype, Quantization
 from rewardserve_client import Conversation, Reward
-
-PACK_TOKENS = 4096
-"""Computed tokens in one forward, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,17 @@ class ScoredBatch:
     """After prefix sharing."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """A pack whose forward is in line on the device, or done."""
+
+    pack: Pack
+    reads: Tensor
+    """Hidden states for the head [conversations, reads, hidden size]."""
+    done: torch.cuda.Event | None
+    """When they are computed."""
+
+
 class Scorer:
     """One reward model, ready to score.
 
@@ -45,7 +56,7 @@ class Scorer:
         self,
         model: LoadedModel,
         *,
-        pack_tokens: int = PACK_TOKENS,
+        pack_tokens: int | None = None,
         batch_invariant: bool = False,
         attention: Backend | None = None,
     ) -> None:
@@ -66,8 +77,9 @@ class Scorer:
         follow(self._backbone, model.placement)
         self._batch_invariant = batch_invariant
         # Where products do not keep a row's bits beside other rows, a pack of one does.
-        alone = batch_invariant and not keeps_bits(model.device, model.dtype)
-        self._pack_tokens = 1 if alone else pack_tokens
+        self._alone = batch_invariant and not keeps_bits(model.device, model.dtype)
+        self.pack_tokens = pack_tokens or pack_budget(self._backbone, self.max_tokens)
+        self._reading = ReadStream(self._backbone.norm.weight.device)
 
     def encode(
         self, item: Conversation | str | Sequence[int], *, truncate: bool = False
@@ -101,29 +113,31 @@ class Scorer:
         try:
             return self._score_packs(batch)
         except torch.OutOfMemoryError:
-            self._pack_tokens = max(1, self._pack_tokens // 2)
+            self.pack_tokens = max(1, self.pack_tokens // 2)
         try:
             return self._score_packs(batch)
         except torch.OutOfMemoryError as error:
             raise ModelFailed(
                 f"{self.name} ran out of memory twice, the second time with packs of "
-                f"{self._pack_tokens} tokens; lower pack_tokens or max_tokens"
+                f"{self.pack_tokens} tokens; lower pack_tokens or max_tokens"
             ) from error
 
     def _score_packs(self, batch: Sequence[Encoded]) -> ScoredBatch:
         parts: dict[int, RewardParts] = {}
         computed = 0
         sequences = [item.token_ids for item in batch]
-        for pack in plan_packs(sequences, pack_tokens=self._pack_tokens):
-            computed += len(pack.token_ids)
-            parts.update(zip(pack.sequences, self._forward(pack, batch), strict=True))
+        packs = plan_packs(sequences, pack_tokens=1 if self._alone else self.pack_tokens)
+        # While a GPU is at one pack, the next one's work is put in line behind it.
+        for launched in one_ahead(self._launch(pack, batch) for pack in packs):
+            computed += len(launched.pack.token_ids)
+            parts.update(zip(launched.pack.sequences, self._read(launched), strict=True))
         return ScoredBatch(
             rewards=[self._reward(item, parts[index]) for index, item in enumerate(batch)],
             tokens=sum(len(item) for item in sequences),
             computed_tokens=computed,
         )
 
-    def _forward(self, pack: Pack, batch: Sequence[Encoded]) -> list[RewardParts]:
+    def _launch(self, pack: Pack, batch: Sequence[Encoded]) -> _Launched:
         rows = [
             pack.locate(leaf, position)
             for sequence, leaf in zip(pack.sequences, pack.leaves, strict=True)
@@ -131,10 +145,15 @@ class Scorer:
         ]
         hidden = self._backbone(pack, rows).float()
         reads = hidden.view(-1, self._head.reads, hidden.shape[-1])
-        if self._batch_invariant:
-            return [parts for read in reads for parts in self._head(read[None].clone())]
-        rewards: list[RewardParts] = self._head(reads)
-        return rewards
+        return _Launched(pack, reads, self._reading.mark())
+
+    def _read(self, launched: _Launched) -> list[RewardParts]:
+        with self._reading.after(launched.done):
+            if self._batch_invariant:
+                alone = [read[None].clone() for read in launched.reads]
+                return [parts for read in alone for parts in self._head(read)]
+            together: list[RewardParts] = self._head(launched.reads)
+            return together
 
     def _reward(self, item: Encoded, parts: RewardParts) -> Reward:
         return Reward(
@@ -157,16 +176,18 @@ def load_scorer(  # noqa: PLR0913 - one argument per setting
     dtype: Dtype = "float32",
     name: str | None = None,
     max_tokens: int | None = None,
-    pack_tokens: int = PACK_TOKENS,
+    pack_tokens: int | None = None,
     batch_invariant: bool = False,
     quantize: Quantization | None = None,
 ) -> Scorer:
     """The scorer of a hub id or local folder.
 
+    Packs have `pack_tokens` computed tokens; left out, what fits the device's free memory.
     With `batch_invariant` a conversation's reward has the same bits whatever shares its packs, for
     some speed (benchmarks/README.md).
 
-    Raises CheckpointError (unsupported, unsafe, or with tensors missing or unexpected).
+    Raises CheckpointError (unsupported, unsafe, or with tensors missing or unexpected), and
+    SettingsError when the device's memory is too small.
     """
     model = load_model(
         source,

@@ -42,14 +42,14 @@ class ReadStream:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        # First in line: what it runs is short, and the host waits for it.
-        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
+        self._stream = _short_work(device) if device.type == "cuda" else None
 
     def mark(self) -> torch.cuda.Event | None:
         """The point that the work launched on the device so far ends at."""
         if self._stream is None:
             return None
-        return torch.cuda.current_stream(self._device).record_event()
+        event: torch.cuda.Event = torch.cuda.current_stream(self._device).record_event()
+        return event
 
     @contextmanager
     def after(self, mark: torch.cuda.Event | None) -> Iterator[None]:
@@ -63,3 +63,8 @@ class ReadStream:
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(mark)
             yield
+
+
+def _short_work(device: torch.device) -> torch.cuda.Stream:
+    # First in line: the host waits for what it runs.
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]

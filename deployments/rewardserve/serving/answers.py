@@ -28,3 +28,5 @@ class ModelDescription:
     max_tokens: int
     attention: str
     """The backend that was chosen at load."""
+    pack_tokens: int
+    """Computed tokens in one forward, as chosen at load or lowered since."""

@@ -82,6 +82,7 @@ class ModelStates:
             revision=description.revision,
             max_tokens=description.max_tokens,
             attention=description.attention,
+            pack_tokens=description.pack_tokens,
             state=state,
         )
 

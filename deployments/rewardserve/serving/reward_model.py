@@ -65,10 +65,10 @@ class RewardModel:
         self._scorer = load(settings)
         self._scorer.score([_WARM_UP])
         self._tokenizers = ThreadPoolExecutor(TOKENIZER_THREADS, thread_name_prefix="tokenizer")
-        metrics = ModelMetrics(pack_tokens=settings.pack_tokens)
+        metrics = ModelMetrics(pack_tokens=self._scorer.pack_tokens)
         self._batcher = Batcher(
             self._scorer,
-            pack_tokens=settings.pack_tokens,
+            pack_tokens=self._scorer.pack_tokens,
             queue_tokens=settings.queue_tokens,
             on_pack=metrics.pack,
             on_drop=metrics.dropped,
@@ -115,6 +115,7 @@ class RewardModel:
             revision=scorer.revision,
             max_tokens=scorer.max_tokens,
             attention=scorer.attention,
+            pack_tokens=scorer.pack_tokens,
         )
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
