@@ -27,7 +27,7 @@ from rewardserve.batch.plan import Corpus, plan_corpus
 from rewardserve.batch.reward_columns import suffixes
 from rewardserve.batch.settings import BulkModel, BulkSettings
 from rewardserve.batch.shares import Share, share
-from rewardserve.batch.stage import Load, ScoreStage, StageSettings, first_row, load_model_scorer
+from rewardserve.batch.stage import Load, ScoreStage, StageSettings, load_model_scorer
 from rewardserve.batch.storage import Folder
 from rewardserve.batch.unit_scoring import CorpusReading
 from rewardserve.batch.units import Unit
@@ -35,10 +35,6 @@ from rewardserve.errors import ModelFailed, OutputFailed, SettingsError
 
 ATTEMPTS: Final = 3
 """How often a unit is tried before its failure is reported."""
-
-MAX_BLOCKS: Final = 20_000
-"""Pieces that Ray Data is given; with more units than that a piece holds several, so that the
-driver's memory stops growing."""
 
 FATAL: Final = {"output": OutputFailed, "model": ModelFailed, "settings": SettingsError}
 """What a stage's `fatal` becomes here."""
@@ -131,20 +127,27 @@ def _failed(units: Sequence[Unit], failures: dict[int, str]) -> ModelFailed:
 def _results(
     run: Run, units: Sequence[Unit], shares: Sequence[Share], load: Load, crashes: Any
 ) -> Iterator[dict[str, Any]]:
-    import ray.data  # noqa: PLC0415  (the environment variable above must be set first)
+    # The environment variable above must be set first.
+    import ray.data  # noqa: PLC0415
 
-    _quieten(ray.data.DataContext.get_current())
-    rows = [first_row(unit) for unit in units]
-    dataset: ray.data.Dataset = ray.data.from_items(
-        rows, override_num_blocks=min(len(rows), MAX_BLOCKS)
+    from rewardserve.batch.unit_source import UnitSource  # noqa: PLC0415
+
+    _set_up(ray.data.DataContext.get_current())
+    source = UnitSource(units)
+    dataset: ray.data.Dataset = ray.data.read_datasource(
+        source,
+        # A share of no CPU: actors may hold them all, and the source is not to become part of one.
+        num_cpus=0,
+        compute=ray.data.TaskPoolStrategy(size=1),
+        override_num_blocks=source.tasks,
     )
     for stage, part in zip(stages_of(run), shares, strict=True):
         dataset = dataset.map(
             ScoreStage,  # type: ignore[arg-type]
             fn_constructor_args=(stage, load, crashes),
             compute=ray.data.ActorPoolStrategy(
-                min_size=min(part.actors, len(rows)),
-                max_size=min(part.most, len(rows)),
+                min_size=min(part.actors, len(units)),
+                max_size=min(part.most, len(units)),
                 max_tasks_in_flight_per_actor=2,
             ),
             num_cpus=part.cpus,
@@ -179,8 +182,9 @@ def _shares(models: Sequence[BulkModel], actors: int | None) -> list[Share]:
     return [share(model, cpus / len(models), gpus / len(models), actors) for model in models]
 
 
-def _quieten(context: Any) -> None:
+def _set_up(context: Any) -> None:
     """The command shows its own progress; lost blocks come back as failed units."""
+    context.target_max_block_size = 1  # in bytes: rows are never joined, and one row is one unit
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = -1
