@@ -1,97 +1,60 @@
 """Real model sizes on a CUDA device: random weights made there, bfloat16, beside transformers.
 
-    python -m benchmarks.gpu                          # needs a CUDA device; 27B needs 120 GB
+    python -m benchmarks.gpu --results benchmarks/results   # 27B needs 80 GB
     python -m benchmarks.gpu --model llama-3.1-8b
     python -m benchmarks.gpu --tiny                   # on the CPU, in seconds: does it run at all?
 
+Figures are printed, and kept, as they are made, within `--minutes`; what fails or would take too
+long says so and stops nothing else.
+
 MFU is 2 x parameters outside the embedding x computed tokens / seconds, over the data sheet's dense
-bfloat16 rate; products inside attention are not counted. Agreement is measured apart, on two
-layers of the same width in float32 and bfloat16, against eager transformers in float32.
+bfloat16 rate. Products inside attention are not counted; the last layer is counted whole, though
+rewardserve computes most of it at the readouts alone. Agreement is measured apart, on two layers of
+the same width in float32 and bfloat16, against eager transformers in float32.
 """
 
 import argparse
 import copy
+import gc
+import math
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    Gemma2Config,
-    LlamaConfig,
-    PreTrainedConfig,
-)
+from transformers import PreTrainedConfig
 
+from benchmarks.gpu_contenders import (
+    MODELS,
+    PAD,
+    TINY_MODELS,
+    Contender,
+    Ours,
+    Stock,
+    random_model,
+)
 from benchmarks.measure import Sample, interleave, median_of, save, summary, table, timed, versions
-from benchmarks.peers.batches import chosen, padded
 from benchmarks.peers.protocol import Outcome
-from rewardserve.engine.backends import Backend, available_backends
-from rewardserve.engine.scorer import Scorer
-from rewardserve.families.base import Encoded
-from rewardserve.families.linear import LinearHead
-from rewardserve.families.loading import LoadedModel
-from rewardserve.families.text import TextPolicy
+from rewardserve.engine.backends import available_backends
+
+Result = TypeVar("Result")
+Row = dict[str, Any]
 
 REPEATS: Final = 3
-BUDGET_S: Final = 30.0
-PAD: Final = 0
-ONE_SCORE: Final[dict[str, Any]] = {"num_labels": 1, "pad_token_id": PAD}
-
-MODELS: Final[dict[str, Callable[[], PreTrainedConfig]]] = {
-    "gemma-2-2b": lambda: _gemma2(2304, 26, 8, 4, 256, 9216, 256),
-    "llama-3.1-8b": lambda: _llama(4096, 32, 32, 8, 14336, 128_257),
-    "gemma-2-27b": lambda: _gemma2(4608, 46, 32, 16, 128, 36_864, 144),
-}
-TINY_MODELS: Final[dict[str, Callable[[], PreTrainedConfig]]] = {
-    "tiny gemma-2": lambda: _gemma2(64, 3, 2, 1, 32, 128, 32, vocabulary=500),
-    "tiny llama": lambda: _llama(64, 3, 2, 1, 128, 500),
-}
+BUDGET_S: Final = 6.0
+"""Of one contender on one kind of work; its first run may take longer."""
+MOST_RUN_S: Final = 30.0
+"""A contender whose one run would take longer is left out."""
+WARM_UP: Final = 8
+"""Sequences of the first, unmeasured run, which compiles what has to be."""
 PEAK_TFLOPS: Final = {"H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312}
 """Dense bfloat16 rates of the data sheets, by a part of the device's name; the first that fits."""
-
-
-def _llama(
-    hidden: int, layers: int, heads: int, key_heads: int, intermediate: int, vocabulary: int
-) -> PreTrainedConfig:
-    return LlamaConfig(
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=key_heads,
-        intermediate_size=intermediate,
-        vocab_size=vocabulary,
-        max_position_embeddings=8192,
-        **ONE_SCORE,
-    )
-
-
-def _gemma2(
-    hidden: int,
-    layers: int,
-    heads: int,
-    key_heads: int,
-    head_dim: int,
-    intermediate: int,
-    scalar: int,
-    *,
-    vocabulary: int = 256_000,
-) -> PreTrainedConfig:
-    return Gemma2Config(
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=key_heads,
-        head_dim=head_dim,
-        intermediate_size=intermediate,
-        query_pre_attn_scalar=scalar,
-        vocab_size=vocabulary,
-        **ONE_SCORE,
-    )
+PACKAGES: Final = ("rewardserve", "torch", "transformers", "triton", "flash-attn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,74 +82,12 @@ class Work:
 
 
 WORK: Final = (
-    Work("pairs", prompts=64, answers=2, prompt_tokens=300, answer_tokens=400),
-    Work("best of 16", prompts=8, answers=16, prompt_tokens=200, answer_tokens=400),
-    Work("long prompt x 16", prompts=4, answers=16, prompt_tokens=1000, answer_tokens=150),
+    Work("pairs", prompts=32, answers=2, prompt_tokens=300, answer_tokens=400),
+    Work("best of 16", prompts=6, answers=16, prompt_tokens=200, answer_tokens=400),
+    Work("long prompt x 16", prompts=8, answers=16, prompt_tokens=1000, answer_tokens=150),
 )
 TINY_WORK: Final = (Work("pairs", prompts=3, answers=2, prompt_tokens=30, answer_tokens=20),)
 SMALL_CASE: Final = Work("small case", prompts=2, answers=3, prompt_tokens=120, answer_tokens=80)
-
-
-class Stock:
-    """Plain transformers, in one of the ways `chosen` knows."""
-
-    def __init__(self, model: nn.Module, way: str) -> None:
-        self._model = model
-        self._way = way
-
-    @torch.inference_mode()
-    def __call__(self, sequences: list[list[int]]) -> Outcome:
-        scores = [0.0] * len(sequences)
-        computed = 0
-        device = next(self._model.parameters()).device
-        for indices in chosen(self._way, [len(row) for row in sequences]):
-            inputs = padded([sequences[index] for index in indices], PAD)
-            computed += inputs["input_ids"].numel()
-            moved = {name: value.to(device) for name, value in inputs.items()}
-            logits = self._model(**moved, use_cache=False).logits[:, 0].float().tolist()
-            for index, score in zip(indices, logits, strict=True):
-                scores[index] = score
-        return Outcome(scores, computed)
-
-
-class Ours:
-    """A `Scorer` around a copy of the stock model's weights, fed with token ids."""
-
-    def __init__(self, model: Any, attention: Backend, *, pack_tokens: int) -> None:
-        head = LinearHead(model.config.hidden_size)
-        head.load_state_dict({"score.weight": model.score.weight.float()})
-        backbone = copy.deepcopy(model.base_model)
-        weight = model.score.weight
-        loaded = LoadedModel(
-            name="random",
-            source="random",
-            revision=None,
-            family="linear",
-            backbone=backbone,
-            head=head.to(weight.device).requires_grad_(False),
-            text=cast("TextPolicy", None),  # never asked: everything is token ids already
-            max_tokens=8192,
-            dtype=weight.dtype,
-            device=weight.device,
-        )
-        self._scorer = Scorer(loaded, pack_tokens=pack_tokens, attention=attention)
-
-    def __call__(self, sequences: list[list[int]]) -> Outcome:
-        encoded = [Encoded(np.array(row, np.int32), (len(row) - 1,)) for row in sequences]
-        scored = self._scorer.score_encoded(encoded)
-        return Outcome([reward.score for reward in scored.rewards], scored.computed_tokens)
-
-
-def random_model(config: PreTrainedConfig, device: str, dtype: torch.dtype) -> Any:
-    """A reward model with random weights, made on the device; eager attention where it caps."""
-    torch.manual_seed(0)
-    capped = getattr(config, "attn_logit_softcapping", None)
-    with torch.device(device):
-        model = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=dtype, attn_implementation="eager" if capped else "sdpa"
-        )
-    nn.init.normal_(model.score.weight, std=config.hidden_size**-0.5)
-    return model.eval().requires_grad_(False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -198,20 +99,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(table(rows))
         return 0
     device = "cpu" if options.tiny else "cuda"
-    record = {
+    record: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "measured_tflops": square_product_tflops(device, 256 if options.tiny else 8192),
-        "versions": versions(["rewardserve", "torch", "transformers"]),
-        "agreement": [row for name in models for row in agreement(name, models[name], device)],
-        "speed": [
-            row
-            for name in models
-            for row in speed(name, models[name], device, TINY_WORK if options.tiny else WORK)
-        ],
+        "versions": versions(PACKAGES),
+        "agreement": [],
+        "speed": [],
     }
-    print(report(record))
-    if options.results:
-        print(f"\nkept in {save('gpu', record, folder=options.results)}")
+    ends = time.monotonic() + 60 * options.minutes
+    kept: Path | None = None
+    for part, rows in figures(models, device, TINY_WORK if options.tiny else WORK, ends):
+        record[part] += rows
+        print(report(record, part, rows), flush=True)
+        if options.results:
+            kept = _kept(record, options.results, kept)
+    print(f"\nkept in {kept}" if kept else "")
     return 0
 
 
@@ -222,9 +124,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--minutes", type=float, default=8, help="start nothing after so many")
     parser.add_argument("--tiny", action="store_true", help="tiny models on the CPU")
     parser.add_argument("--results", type=Path, help="keep the figures in this folder")
     return parser.parse_args(arguments)
+
+
+def _kept(record: Row, folder: Path, earlier: Path | None) -> Path:
+    """The record so far, in place of the `earlier` one: whatever ends the run leaves a file."""
+    path = save("gpu", record, folder=folder)
+    if earlier not in {None, path}:
+        earlier.unlink()
+    return path
 
 
 def square_product_tflops(device: str, size: int) -> float:
@@ -246,35 +157,85 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def figures(
+    models: Mapping[str, Callable[[], PreTrainedConfig]],
+    device: str,
+    work: Sequence[Work],
+    ends: float,
+) -> Iterator[tuple[str, list[Row]]]:
+    """Rows of the record's parts, as they are made: each model's speed, then all agreements."""
+    for name, config in models.items():
+        yield from (("speed", rows) for rows in speed(name, config, device, work, ends))
+        _release(device)
+    for name, config in models.items():
+        yield "agreement", agreement(name, config, device, ends)
+        _release(device)
+
+
+def _release(device: str) -> None:
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why something gave no figure."""
+
+    reason: str
+
+
+def attempt(work: Callable[[], Result]) -> Result | Failed:
+    """What `work` gives; a failure of one contender must not cost the others their figures."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - whatever a kernel or compiler raises
+        return Failed(f"{type(error).__name__}: {str(error).partition(chr(10))[0][:80]}")
+
+
 def agreement(
-    name: str, config: Callable[[], PreTrainedConfig], device: str
-) -> list[dict[str, object]]:
+    name: str, config: Callable[[], PreTrainedConfig], device: str, ends: float
+) -> list[Row]:
     """Largest differences from eager float32 on two layers of the model's width."""
-    shallow = config()
-    shallow.num_hidden_layers = 2
-    if hasattr(shallow, "layer_types"):
-        shallow.layer_types = shallow.layer_types[:2] if shallow.layer_types else None
-    exact = random_model(shallow, device, torch.float32)
-    exact.set_attn_implementation("eager")
-    sequences = SMALL_CASE.sequences(shallow.vocab_size)
+    model = f"{name}, 2 layers"
+    if time.monotonic() > ends:
+        return [{"model": model, "note": "not measured: out of time"}]
+    exact = attempt(lambda: _shallow(config(), device))
+    if isinstance(exact, Failed):
+        return [{"model": model, "note": exact.reason}]
+    sequences = SMALL_CASE.sequences(exact.config.vocab_size)
     reference = Stock(exact, "one at a time")(sequences).scores
     rounded = copy.deepcopy(exact).to(torch.bfloat16)
-    contenders: dict[str, Callable[[list[list[int]]], Outcome]] = {
-        f"rewardserve {backend}, {dtype}": Ours(model, backend, pack_tokens=4096)
-        for backend in available_backends(torch.device(device))
-        for dtype, model in {"float32": exact, "bfloat16": rounded}.items()
-        # flash-attn has no float32 kernel.
-        if (backend, dtype) != ("flash", "float32")
+    makers: dict[str, Callable[[], Contender]] = {
+        f"rewardserve {backend}, {str(made.dtype).removeprefix('torch.')}": partial(
+            Ours, made, backend
+        )
+        for made in (exact, rounded)
+        for backend in available_backends(torch.device(device), made.dtype)
     }
-    contenders["card's loop, bfloat16"] = Stock(rounded, "one at a time")
-    return [
-        {
-            "model": f"{name}, 2 layers",
-            "contender": contender,
-            "max difference": _largest_difference(score(sequences).scores, reference),
-        }
-        for contender, score in contenders.items()
-    ]
+    makers["card's loop, bfloat16"] = partial(Stock, rounded, "one at a time")
+    rows = []
+    for contender, make in makers.items():
+        outcome = attempt(partial(_made_and_run, make, sequences))
+        if isinstance(outcome, Failed):
+            figure: Row = {"note": outcome.reason}
+        else:
+            figure = {"max difference": _largest_difference(outcome.scores, reference)}
+        rows.append({"model": model, "contender": contender} | figure)
+    return rows
+
+
+def _made_and_run(make: Callable[[], Contender], sequences: list[list[int]]) -> Outcome:
+    return make()(sequences)
+
+
+def _shallow(config: PreTrainedConfig, device: str) -> Any:
+    config.num_hidden_layers = 2
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:2]
+    model = random_model(config, device, torch.float32)
+    model.set_attn_implementation("eager")
+    return model
 
 
 def _largest_difference(scores: list[float], reference: list[float]) -> float:
@@ -282,60 +243,94 @@ def _largest_difference(scores: list[float], reference: list[float]) -> float:
 
 
 def speed(
-    name: str, config: Callable[[], PreTrainedConfig], device: str, work: Sequence[Work]
-) -> list[dict[str, Any]]:
-    """Every contender on every kind of work; a model that does not fit says so."""
-    try:
-        model = random_model(config(), device, torch.bfloat16)
-        contenders: dict[str, Callable[[list[list[int]]], Outcome]] = {
-            "card's loop": Stock(model, "one at a time"),
-            "padded batches of 8": Stock(model, "in arrival order"),
-        }
-        for backend in available_backends(torch.device(device)):
-            contenders[f"rewardserve {backend}"] = Ours(model, backend, pack_tokens=16_384)
-        parameters = model.num_parameters() - model.get_input_embeddings().weight.numel()
-        return [
-            {"model": name, "work": kind.name} | row
-            for kind in work
-            for row in _speed(contenders, kind.sequences(model.config.vocab_size), parameters)
-        ]
-    except torch.OutOfMemoryError:
-        return [{"model": name, "work": "not measured: out of device memory"}]
+    name: str,
+    config: Callable[[], PreTrainedConfig],
+    device: str,
+    work: Sequence[Work],
+    ends: float,
+) -> Iterator[list[Row]]:
+    """Every contender on every kind of work, one kind after the other."""
+    if time.monotonic() > ends:
+        yield [{"model": name, "note": "not measured: out of time"}]
+        return
+    model = attempt(lambda: random_model(config(), device, torch.bfloat16))
+    if isinstance(model, Failed):
+        yield [{"model": name, "note": model.reason}]
+        return
+    contenders: dict[str, Contender] = {
+        "card's loop": Stock(model, "one at a time"),
+        "padded batches of 8": Stock(model, "in arrival order"),
+    }
+    for backend in available_backends(torch.device(device), torch.bfloat16):
+        ours = attempt(partial(Ours, model, backend))
+        if isinstance(ours, Failed):
+            yield [{"model": name, "contender": f"rewardserve {backend}", "note": ours.reason}]
+        else:
+            contenders[f"rewardserve {backend}"] = ours
+    parameters = model.num_parameters() - model.get_input_embeddings().weight.numel()
+    for kind in work:
+        rows = _speed(contenders, kind.sequences(model.config.vocab_size), parameters, ends)
+        yield [{"model": name, "work": kind.name} | row for row in rows]
 
 
 def _speed(
-    contenders: dict[str, Callable[[list[list[int]]], Outcome]],
-    sequences: list[list[int]],
-    parameters: int,
-) -> list[dict[str, Any]]:
-    outcomes = {name: score(sequences[:8]) for name, score in contenders.items()}
+    contenders: Mapping[str, Contender], sequences: list[list[int]], parameters: int, ends: float
+) -> list[Row]:
+    notes = {name: _why_not(score, sequences, ends) for name, score in contenders.items()}
+    outcomes: dict[str, Outcome] = {}
 
     def run(name: str) -> Callable[[], Sample]:
         def once() -> Sample:
             # Scores are read back to the host, so the clock stops after the device has finished.
-            outcomes[name], sample = timed(lambda: contenders[name](sequences))
+            measured = attempt(lambda: timed(lambda: contenders[name](sequences)))
+            if isinstance(measured, Failed):
+                notes[name] = measured.reason
+                return Sample(math.inf, math.inf)
+            outcomes[name], sample = measured
             return sample
 
         return once
 
     samples = interleave(
-        {name: run(name) for name in contenders}, repeats=REPEATS, budget_s=BUDGET_S
+        {name: run(name) for name, note in notes.items() if note is None},
+        repeats=REPEATS,
+        budget_s=BUDGET_S,
     )
-    seconds = {name: median_of(runs) for name, runs in samples.items()}
-    best = min(taken for name, taken in seconds.items() if name.startswith("rewardserve"))
-    return [
+    seconds = {name: median_of(runs) for name, runs in samples.items() if notes[name] is None}
+    best = min(
+        (taken for name, taken in seconds.items() if name.startswith("rewardserve")),
+        default=math.nan,
+    )
+    rows: list[Row] = [
         {
             "contender": name,
             "tokens": sum(map(len, sequences)),
             "computed_tokens": outcomes[name].computed_tokens,
-            **summary(runs),
-            "tokens_per_s": sum(map(len, sequences)) / seconds[name],
-            "pairs_per_s": len(sequences) / 2 / seconds[name],
-            "tflops": 2 * parameters * outcomes[name].computed_tokens / seconds[name] / 1e12,
-            "ours_is": seconds[name] / best,
+            **summary(samples[name]),
+            "tokens_per_s": sum(map(len, sequences)) / taken,
+            "pairs_per_s": len(sequences) / 2 / taken,
+            "tflops": 2 * parameters * outcomes[name].computed_tokens / taken / 1e12,
+            "ours_is": taken / best,
         }
-        for name, runs in samples.items()
+        for name, taken in seconds.items()
     ]
+    return rows + [
+        {"contender": name, "note": note} for name, note in notes.items() if note is not None
+    ]
+
+
+def _why_not(score: Contender, sequences: list[list[int]], ends: float) -> str | None:
+    """Warms a contender up, twice, the second time to see what a run will take."""
+    if time.monotonic() > ends:
+        return "not measured: out of time"
+    first = sequences[:WARM_UP]
+    measured = attempt(lambda: (score(first), timed(lambda: score(first)))[1])
+    if isinstance(measured, Failed):
+        return measured.reason
+    expected = measured[1].wall_s * len(sequences) / len(first)
+    if expected > MOST_RUN_S:
+        return f"not measured: one run would take {expected:.0f} s"
+    return None
 
 
 def peak_tflops(device: str) -> float | None:
@@ -343,25 +338,22 @@ def peak_tflops(device: str) -> float | None:
     return next((rate for part, rate in PEAK_TFLOPS.items() if part in device), None)
 
 
-def report(record: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+def report(record: Row, part: str, rows: list[Row]) -> str:
+    """Some rows of one of the record's parts, as Markdown."""
+    if part == "agreement":
+        return f"\nLargest difference from eager float32, {record['device']}:\n\n{table(rows)}"
     peak = peak_tflops(record["device"])
-    rows = [_printed(row, peak, record["measured_tflops"]) for row in record["speed"]]
-    return "\n".join(
-        [
-            f"### {record['device']}, bfloat16",
-            f"\nOne large matrix product here: {record['measured_tflops']:.3g} TFLOP/s; "
-            f"data sheet: {peak or 'not listed'}.\n",
-            table(rows),
-            "\nLargest difference from eager float32:\n",
-            table(record["agreement"]),
-        ]
+    head = (
+        f"\n{record['device']}, bfloat16; one large matrix product here: "
+        f"{record['measured_tflops']:.3g} TFLOP/s; data sheet: {peak or 'not listed'}.\n"
     )
+    printed = [_printed(row, peak, record["measured_tflops"]) for row in rows]
+    return "\n".join([head, table(printed)])
 
 
-def _printed(row: dict[str, Any], peak: float | None, measured: float) -> dict[str, object]:
-    if "contender" not in row:
-        return {"model": row["model"], "work": row["work"]}
+def _printed(row: Row, peak: float | None, measured: float) -> Row:
+    if "note" in row:
+        return row
     return {
         "model": row["model"],
         "work": row["work"],

@@ -282,6 +282,31 @@ def test_the_gpu_benchmark_runs_on_the_cpu(capsys: pytest.CaptureFixture[str]) -
     assert "tiny gemma-2" in capsys.readouterr().out
 
 
+def test_gpu_figures_are_kept_whatever_a_contender_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no kernel\nfor this")
+
+    monkeypatch.setattr(gpu.Ours, "__call__", broken)
+    assert gpu.main(["--tiny", "--results", str(tmp_path)]) == 0
+    (kept,) = tmp_path.iterdir()
+    record = json.loads(kept.read_text())
+    (ours, *_) = [row for row in record["speed"] if "rewardserve" in row["contender"]]
+    assert ours["note"] == "RuntimeError: no kernel"
+    assert any("tokens_per_s" in row for row in record["speed"])
+    assert any("max difference" in row for row in record["agreement"])
+
+
+def test_the_gpu_benchmark_starts_nothing_after_its_minutes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert gpu.main(["--tiny", "--minutes", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("out of time") == 4
+    assert "card's loop" not in printed
+
+
 def test_peak_rates_go_by_the_most_specific_name() -> None:
     assert gpu.peak_tflops("NVIDIA H100 PCIe") == 756
     assert gpu.peak_tflops("NVIDIA H100 80GB HBM3") == 989
