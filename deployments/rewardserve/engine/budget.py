@@ -99,15 +99,15 @@ def layer_shape(backbone: "PackedBackbone") -> LayerShape:
     """The sizes of the layers, which are all alike."""
     layer = backbone.layers[0]
     intermediate, hidden = layer.gate.weight.shape
-    norm = layer.attention_norm.weight
+    dtype = backbone.embed_tokens.weight.dtype
     return LayerShape(
         hidden=hidden,
         intermediate=intermediate,
         query_heads=layer.query_heads,
         key_heads=(layer.heads - layer.query_heads) // 2,
         head_dim=layer.head_dim,
-        number_bytes=norm.dtype.itemsize,
-        quantized=layer.gate.weight.dtype != norm.dtype,
+        number_bytes=dtype.itemsize,
+        quantized=layer.gate.weight.dtype != dtype,
     )
 
 

@@ -13,6 +13,7 @@ from rewardserve.engine.backbone import PackedBackbone
 from rewardserve.engine.backends import Backend, available_backends
 from rewardserve.engine.budget import pack_budget
 from rewardserve.engine.linear import keeps_bits
+from rewardserve.engine.norms import fuse_norms
 from rewardserve.engine.quantize import quantize as quantize_weights
 from rewardserve.engine.staging import ReadStream, one_ahead
 from rewardserve.engine.tree import Pack, plan_packs
@@ -74,6 +75,7 @@ class Scorer:
         if model.quantize is not None:
             quantize_weights(self._backbone, model.quantize)
         self._backbone.lay_out()
+        fuse_norms(self._backbone)
         follow(self._backbone, model.placement)
         self._batch_invariant = batch_invariant
         # Where products do not keep a row's bits beside other rows, a pack of one does.
