@@ -41,6 +41,7 @@ COMMANDS: Final = (
         "serving", "Concurrent callers against the same replica offline, beside other servers."
     ),
     Command("autoscaling", "Bursts of work against the policy, in simulated time."),
+    Command("replica_choice", "Which replica gets the next call, on simulated ones."),
     Command("bulk", "A corpus from Parquet to Parquet, beside plain loops."),
     Command("gpu", "Real model sizes on a CUDA device, where there is one.", quick="--tiny"),
 )

@@ -7,6 +7,7 @@ one for the router. Ray reads the annotation of their one parameter, so it is no
 from typing import Any, Final
 
 from ray import serve
+from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 
 from rewardserve.serving.gateway import Gateway
 from rewardserve.serving.model_client import Resolver
@@ -15,6 +16,7 @@ from rewardserve.serving.reward_model import RewardModel
 from rewardserve.serving.router_settings import RouterSettings
 from rewardserve.settings import ModelSettings
 
+LEAST_WORK: Final = "rewardserve.serving.replica_choice:LeastWorkRouter"
 BACKLOG_POLICY: Final = "rewardserve.serving.autoscaling:BacklogPolicy"
 
 COMMON: Final[dict[str, Any]] = {
@@ -47,9 +49,15 @@ def model(settings: ModelSettings) -> serve.Application:
             "downscale_to_zero_delay_s": replicas.zero_after_s,
             "policy": {"policy_function": BACKLOG_POLICY},
         },
+        request_router_config=replica_choice(),
         **COMMON,
     )
     return deployment(RewardModel).bind(settings)
+
+
+def replica_choice() -> dict[str, Any]:
+    """By outstanding work; Serve's own way where Ray's HAProxy is on, which allows no other."""
+    return {} if RAY_SERVE_ENABLE_HA_PROXY else {"request_router_class": LEAST_WORK}
 
 
 def router(settings: RouterSettings) -> serve.Application:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks import autoscaling, engine, gpu, measure, serving
+from benchmarks import autoscaling, engine, gpu, measure, replica_choice, serving
 from benchmarks.checkpoints import TINY, TURNS, Backbone, Written, train_tokenizer, write_checkpoint
 from benchmarks.measure import Sample
 from benchmarks.peers import PEERS, Peer, worker
@@ -311,3 +311,17 @@ def test_peak_rates_go_by_the_most_specific_name() -> None:
     assert gpu.peak_tflops("NVIDIA H100 PCIe") == 756
     assert gpu.peak_tflops("NVIDIA H100 80GB HBM3") == 989
     assert gpu.peak_tflops("some other device") is None
+
+
+@pytest.mark.parametrize("policy", replica_choice.POLICIES.values())
+def test_every_simulated_call_is_run_once_whoever_chooses(policy: replica_choice.Policy) -> None:
+    calls = replica_choice.arrivals(500, replicas=3, load=0.8, groups=replica_choice.GROUPS)
+    waited = replica_choice.waits(calls, policy, replicas=3)
+    assert len(waited) == len(calls)
+    assert waited[0] >= 0
+
+
+def test_the_simulated_load_is_the_one_that_was_asked_for() -> None:
+    calls = replica_choice.arrivals(20_000, replicas=4, load=0.8)
+    tokens_per_s = sum(call.tokens for call in calls) / calls[-1].at_s
+    assert tokens_per_s == pytest.approx(0.8 * 4 * replica_choice.TOKENS_PER_S, rel=0.03)

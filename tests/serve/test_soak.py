@@ -1,0 +1,138 @@
+"""Ten minutes of good, bad, late and vanishing callers leave nothing behind."""
+
+import asyncio
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+import ray
+from tests.serve.conftest import MODELS, Served
+from tests.serve.fakes import conversation
+
+from rewardserve.serving.model_states import running_model
+
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1200)]
+
+SOAK_S = 600.0
+WARM_UP_S = 180.0
+"""Allocators and caches have what they need by then."""
+PER_SECOND = 5.0
+GROWTH_BYTES = 16 * 2**20
+"""That a process may grow by after the warm-up: a leak of 1 kB a request comes to 2 MB, and one of
+a conversation's tensors to far more than this."""
+FRAMES = ("ServeReplica", "ProxyActor")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of caller, and what it may be answered with."""
+
+    path: str
+    body: Any
+    statuses: frozenset[int]
+    hangs_up_after_s: float | None = None
+
+
+def one_of(*statuses: int) -> frozenset[int]:
+    return frozenset(statuses)
+
+
+def kinds(rng: random.Random) -> list[Kind]:
+    """One of each, with new text."""
+    text = " ".join(rng.choice(WORDS) for _ in range(rng.randrange(5, 60)))
+    good: dict[str, Any] = {"inputs": [{"prompt": text, "responses": ["Yes.", text, text[:20]]}]}
+    late = {**good, "deadline_s": 0.001 * rng.randrange(1, 40)}
+    hang_up = rng.uniform(0.001, 0.05)
+    return [
+        Kind("/v1/rewards", good, one_of(200)),
+        Kind("/v1/rewards", {**good, "model": "armorm", "priority": "bulk"}, one_of(200)),
+        Kind("/v1/rewards", {**good, "model": "cascade"}, one_of(200)),
+        Kind("/get_reward?model=armorm", {"query": [text]}, one_of(200)),
+        Kind("/rerank", {"query": text, "texts": [text, "No."]}, one_of(200)),
+        Kind("/v1/rewards", late, one_of(200, 504)),
+        Kind("/v1/rewards", good, one_of(200), hang_up),
+        Kind("/v1/rewards", {**good, "model": "nobody"}, one_of(404)),
+        Kind("/v1/rewards", {"inputs": [{"messages": conversation()[:1]}]}, one_of(422)),
+        Kind("/v1/rewards", {"inputs": [{"messages": conversation("word " * 2000)}]}, one_of(422)),
+        Kind("/classify", {"input": []}, one_of(400)),
+        Kind("/v1/rewards", "\x00" * 100, one_of(422)),
+    ]
+
+
+WORDS = "reward model prompt answer seven river 42 because never of and the".split()  # noqa: SIM905
+
+
+def frames() -> dict[int, psutil.Process]:
+    """The processes that requests pass through, of this session's own Ray."""
+    mine = psutil.Process().children(recursive=True)
+    return {p.pid: p for p in mine if any(name in "".join(p.cmdline()) for name in FRAMES)}
+
+
+async def answer_of(client: httpx2.AsyncClient, kind: Kind) -> int | None:
+    """The status, or None for a caller who left."""
+    timeout = kind.hangs_up_after_s or 60.0
+    try:
+        return (await client.post(kind.path, json=kind.body, timeout=timeout)).status_code
+    except httpx2.TimeoutException:
+        assert kind.hangs_up_after_s, kind.path
+        return None
+
+
+async def test_ten_minutes_of_everybody_leave_nothing_behind(
+    served: Served, record_property: Callable[[str, object], None]
+) -> None:
+    rng = random.Random(1)
+    processes = frames()
+    warm: dict[int, int] = {}
+    seen: Counter[tuple[str, int | None]] = Counter()
+    unexpected: Counter[tuple[str, int | None]] = Counter()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def ask(kind: Kind) -> None:
+        status = await answer_of(client, kind)
+        seen[kind.path, status] += 1
+        if status is not None and status not in kind.statuses:
+            unexpected[kind.path, status] += 1
+
+    began = time.monotonic()
+    async with httpx2.AsyncClient(base_url=served.url) as client:
+        for place in cycle(range(len(kinds(rng)))):
+            elapsed = time.monotonic() - began
+            if elapsed > SOAK_S:
+                break
+            if elapsed > WARM_UP_S and not warm:
+                warm = {pid: process.memory_info().rss for pid, process in processes.items()}
+            task = asyncio.create_task(ask(kinds(rng)[place]))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            await asyncio.sleep(1 / PER_SECOND)
+        await asyncio.gather(*tasks)
+    record_property("seen", dict(seen))
+    assert not unexpected
+    assert frames().keys() == processes.keys()
+    grown = {pid: process.memory_info().rss - warm[pid] for pid, process in processes.items()}
+    record_property("grown", {processes[pid].cmdline()[0]: grew for pid, grew in grown.items()})
+    assert max(grown.values()) < GROWTH_BYTES, grown
+    await nothing_is_left()
+
+
+async def nothing_is_left() -> None:
+    for name in MODELS:
+        stats = await running_model(name).record_autoscaling_stats.remote()
+        assert stats["queued_tokens"] == stats["backlog_s"] == 0
+    (node,) = ray.nodes()
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    pattern = r"^ray_serve_replica_processing_queries\{.*\} ([\d.]+)$"
+    async with asyncio.timeout(60), httpx2.AsyncClient() as client:
+        while any(  # noqa: ASYNC110, gauges are reported every few seconds
+            map(float, re.findall(pattern, (await client.get(url)).text, re.MULTILINE))
+        ):
+            await asyncio.sleep(2)
