@@ -1,12 +1,12 @@
 """Hidden states of a pack equal the plain model's, one conversation at a time."""
 
 import sys
-from types import ModuleType
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from tests.engine import flash_attn_stand_in
 from transformers import (
     AutoModel,
     Gemma2Config,
@@ -97,46 +97,7 @@ def backbone(config: PretrainedConfig) -> PreTrainedModel:
 @pytest.fixture(autouse=True)
 def flash_attn(monkeypatch: pytest.MonkeyPatch) -> None:
     """flash-attn needs a GPU: its documented behaviour, written out, stands in for it."""
-    module = ModuleType("flash_attn")
-    module.flash_attn_varlen_func = varlen_attention  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "flash_attn", module)
-
-
-def varlen_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    query_ends: torch.Tensor,
-    key_ends: torch.Tensor,
-    most_queries: int,
-    most_keys: int,
-    *,
-    softmax_scale: float,
-    causal: bool,
-    window_size: tuple[int, int],
-    softcap: float,
-) -> torch.Tensor:
-    """Sequence by sequence, causal from the bottom right; a left window of w sees w + 1 keys."""
-    assert causal
-    assert query_ends.dtype == key_ends.dtype == torch.int32
-    assert most_queries == int(query_ends.diff().max())
-    assert most_keys == int(key_ends.diff().max())
-    groups = query.shape[1] // key.shape[1]
-    outputs = []
-    for index in range(len(query_ends) - 1):
-        rows = query[query_ends[index] : query_ends[index + 1]]
-        path = slice(int(key_ends[index]), int(key_ends[index + 1]))
-        keys, values = (each[path].repeat_interleave(groups, 1) for each in (key, value))
-        logits = torch.einsum("qhd,khd->hqk", rows, keys) * softmax_scale
-        if softcap:
-            logits = softcap * torch.tanh(logits / softcap)
-        place = torch.arange(len(rows))[:, None] + len(keys) - len(rows)
-        seen = torch.arange(len(keys)) <= place
-        if window_size != (-1, -1):
-            seen &= torch.arange(len(keys)) >= place - window_size[0]
-        weights = logits.masked_fill(~seen, -torch.inf).softmax(-1)
-        outputs.append(torch.einsum("hqk,khd->qhd", weights, values))
-    return torch.cat(outputs)
+    monkeypatch.setitem(sys.modules, "flash_attn", flash_attn_stand_in.module())
 
 
 @pytest.mark.parametrize("name", BACKBONES)
