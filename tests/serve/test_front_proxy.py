@@ -156,6 +156,13 @@ def test_a_body_over_the_limit_is_413_in_the_gateways_shape(front: Front, announ
     assert len(front.model.calls) == calls
 
 
+def test_serves_own_pages_are_not_shown(front: Front) -> None:
+    with front.client() as client:
+        response = client.get("/-/routes")
+    # The gateway has no such page, but would have said so as JSON.
+    assert (response.status_code, response.headers["content-type"]) == (404, "text/html")
+
+
 def test_headers_that_do_not_fit_are_refused(front: Front) -> None:
     with front.client() as client:
         response = client.get("/health", headers={"x-long": "x" * 16_384})

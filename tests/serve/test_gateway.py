@@ -18,6 +18,7 @@ from rewardserve.errors import (
     UnknownModel,
 )
 from rewardserve.serving import model_client
+from rewardserve.serving.metrics import RouterMetrics
 from rewardserve_client._types import ErrorBody, RewardsRequest, RewardsResponse
 
 MEAN = {"default": {"ensemble": {"members": {"a": 1.0, "b": 3.0}, "normalize": "none"}}}
@@ -362,3 +363,16 @@ def test_every_error_of_ours_survives_the_way_through_a_replica() -> None:
     for kind in [Busy, *RewardServeError.__subclasses__()]:
         error = pickle.loads(pickle.dumps(kind("message", "param")))
         assert (type(error), error.message, error.param) == (kind, "message", "param")
+
+
+async def test_invented_attributes_reach_neither_metrics_nor_logs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels: set[str] = set()
+    monkeypatch.setattr(RouterMetrics, "refused", lambda _, route, code: labels.add(route))
+    async with http(gateway(FakeModel("a"))) as client:
+        for name in ("a.s3cret", "a.s3cret-too", "s3cret", "as3cret"):
+            asked = body({"messages": conversation()}, model=name)
+            assert (await client.post("/v1/rewards", json=asked)).status_code >= 400
+    assert labels == {"a.*", "unknown"}
+    assert "s3cret" not in "".join(capsys.readouterr())

@@ -58,6 +58,17 @@ class Plan:
             return self.routes[name]
         return self.models.get(name) or self._attribute(name)
 
+    def label(self, name: str) -> str:
+        """A stand-in for `name` in metrics and logs, of which there are few.
+
+        Itself where the settings have it; `model.*` for any attribute, since whether there is one
+        is only known once the model has answered; `unknown` for all others.
+        """
+        if name in self.routes or name in self.models:
+            return name
+        owner = self._owner(name)
+        return f"{owner}.*" if owner else "unknown"
+
     def inline(self, spec: Mapping[str, Any]) -> Route:
         """The ensemble that a request brings along, in the terms of `EnsembleSettings`.
 
@@ -74,9 +85,13 @@ class Plan:
         except SettingsError as error:
             raise InvalidRequest(error.message[:1000], "ensemble") from error
 
-    def _attribute(self, name: str) -> Route | None:
+    def _owner(self, name: str) -> str:
+        """The model whose attribute `name` would be; empty where there is none."""
         owners = [model for model in self.models if name.startswith(f"{model}.")]
-        owner = max(owners, key=len, default="")
+        return max(owners, key=len, default="")
+
+    def _attribute(self, name: str) -> Route | None:
+        owner = self._owner(name)
         attribute = name.removeprefix(f"{owner}.")
         if not owner or not attribute:
             return None

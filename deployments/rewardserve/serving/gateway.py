@@ -138,7 +138,7 @@ class Gateway:
     async def _answer(
         self, model: str, groups: Sequence[Group], places: Sequence[Sequence[str]], terms: Terms
     ) -> Answer:
-        route = model if self._router.plan.find(model) else "unknown"
+        route = self._router.plan.label(model)
         if terms.ensemble is not None:
             route = INLINE
         try:
