@@ -1,6 +1,7 @@
 """The Scorer: order kept, packed scores equal to scores alone, costs counted."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,6 +69,28 @@ def test_packs_smaller_than_the_batch_keep_its_order(one: Scorer) -> None:
     together = one.score(conversations)
     alone = [one.score([item])[0].score for item in conversations]
     assert [reward.score for reward in together] == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_pack_is_read_once_the_next_is_launched(
+    one: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    launch, read = one._launch, one._read
+
+    def launched(*arguments: Any) -> Any:
+        events.append("launch")
+        return launch(*arguments)
+
+    def was_read(*arguments: Any) -> Any:
+        events.append("read")
+        return read(*arguments)
+
+    monkeypatch.setattr(one, "_launch", launched)
+    monkeypatch.setattr(one, "_read", was_read)
+    one.score(CORPORA["best of 16"])
+    packs = events.count("launch")
+    assert packs > 2
+    assert events == ["launch"] + ["launch", "read"] * (packs - 1) + ["read"]
 
 
 def test_a_reward_says_what_gave_it(one: Scorer) -> None:
