@@ -70,12 +70,13 @@ async def test_truncate_is_passed_on(truncate: bool | None) -> None:
     assert served.model.truncated == [bool(truncate)]
 
 
-async def test_the_side_of_a_cut_is_the_models_own() -> None:
-    body = {"inputs": "abc", "truncation_direction": "Right"}
+async def test_a_text_that_fits_is_scored_whichever_side_it_would_have_been_cut_on() -> None:
+    body = {"truncate": True, "truncation_direction": "Right"}
     async with cluster() as served:
-        await served.answer("/predict", body)
-        response = await served.post("/predict", {**body, "truncate": True})
-    assert response.status_code == 422
+        await served.answer("/predict", {"inputs": "abc", **body})
+        await served.answer("/rerank", {"query": "p", "texts": ["r"], **body})
+    # One that does not is refused: each model's text is cut on the side that its card names.
+    assert served.model.truncated == [False, False]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,8 @@ async def test_what_is_no_json_is_answered_in_teis_shape() -> None:
 
 
 async def test_info_says_what_is_asked_and_how_much_at_once() -> None:
-    routes = {"both": {"ensemble": {"members": {"default": 1.0, "other": 1.0}}}}
+    members = {"default": 1.0, "other": 1.0}
+    routes = {"both": {"ensemble": {"members": members, "normalize": "none"}}}
     async with cluster(limits={"max_conversations": 7}, routes=routes) as served:
         model = (await served.client.get("/info")).json()
         route = (await served.client.get("/info?model=both")).json()

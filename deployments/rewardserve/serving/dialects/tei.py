@@ -29,7 +29,6 @@ from rewardserve.routing.evaluate import Item
 from rewardserve.serving.dialects.foreign_errors import ErrorShape, dialect_router
 from rewardserve.serving.dialects.foreign_requests import (
     DEFAULT_ROUTE,
-    NO_SIDE,
     ForeignRequest,
     ModelInUrl,
     one_sentence,
@@ -84,13 +83,10 @@ class TeiRequest(ForeignRequest):
     truncation_direction: Literal["left", "right", "Left", "Right"] | None = None
     raw_scores: bool = False
 
-    def check(self) -> None:
-        """Raises InvalidRequest when the text is to be cut on a side of the caller's choice."""
-        if self.truncate and self.truncation_direction:
-            raise InvalidRequest(
-                f"`truncation_direction` is not supported: {NO_SIDE}; leave it out",
-                "truncation_direction",
-            )
+    @property
+    def may_cut(self) -> bool:
+        """Clients that name a side do so always; theirs is no leave to cut on the model's."""
+        return bool(self.truncate) and self.truncation_direction is None
 
     def value(self, reward: Reward) -> float:
         """What the client is to see of `reward`."""
@@ -188,8 +184,7 @@ def routes(service: Service) -> APIRouter:
         body: PredictRequest, model: ModelInUrl = DEFAULT_ROUTE
     ) -> list[Prediction] | list[list[Prediction]]:
         """The one class's score of each text or pair."""
-        body.check()
-        rewards = await service.score(model, body.items, truncate=bool(body.truncate))
+        rewards = await service.score(model, body.items, truncate=body.may_cut)
         predictions = [[Prediction(score=body.value(reward))] for reward in rewards]
         return predictions[0] if body.is_single else predictions
 
@@ -214,11 +209,10 @@ def described(name: str, served: Sequence[ServedModel], max_conversations: int) 
 
 async def rerank(service: Service, body: RerankRequest) -> Ranks:
     """Responses to one prompt, best first."""
-    body.check()
     if not body.texts:
         raise EmptyInputs("`texts` is empty: send at least one text", "texts")
     groups = groups_of(body.query, body.texts)
-    (rewards,) = await service.score_groups(DEFAULT_ROUTE, groups, truncate=bool(body.truncate))
+    (rewards,) = await service.score_groups(DEFAULT_ROUTE, groups, truncate=body.may_cut)
     ranks = [Rank(index=index, score=body.value(rewards[index])) for index in best_first(rewards)]
     if not body.return_text:
         return ranks
