@@ -1,11 +1,12 @@
-"""What a unit costs the driver: many tiny units through the bulk job, with a model that does nothing.
+"""What a unit costs the driver: many of them through the bulk job, to actors that do nothing.
 
-    python -m benchmarks.bulk_units                   # 100,000 units; most of 15 minutes
+    python -m benchmarks.bulk_units                   # 100,000 units; about ten minutes
     python -m benchmarks.bulk_units --units 2000
 
-Every unit is one row of a JSON Lines file: it is read, given to a scorer that answers at once, and
-its part written, synced and renamed, as in any run. The rows of the table are taken as units come
-back: memory and CPU of the driver's process alone, and the wall clock of the whole job.
+Every unit is one row of a JSON Lines file. Planning, the lock, Ray Data and the loop over what
+comes back are those of any run; only the stage's work is left out, so that what remains is what
+the job itself costs. The rows of the table are taken as units come back: memory and CPU seconds of
+the driver's process alone, and the wall clock of the whole job.
 """
 
 import argparse
@@ -22,46 +23,24 @@ from typing import Any, Final
 import ray
 
 from benchmarks.measure import save, table, versions
-from rewardserve.batch.job import open_run, score_missing
+from rewardserve.batch import job
 from rewardserve.batch.settings import BulkModel, BulkSettings
 from rewardserve.settings import ModelSettings
-from rewardserve_client import Conversation, Reward
 
 UNITS: Final = 100_000
 MARKS: Final = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Shares of the units after which the driver is looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class OneToken:
-    """A conversation as the idle scorer takes it."""
+class IdleStage:
+    """In place of the stage that reads, scores and writes."""
 
-    token_ids: tuple[int, ...] = (0,)
+    def __init__(self, *_: Any) -> None:
+        """As if a model were loaded."""
 
-
-@dataclass(frozen=True, slots=True)
-class Zeros:
-    """What the idle scorer answers."""
-
-    rewards: list[Reward]
-    computed_tokens: int
-
-
-class Idle:
-    """A scorer that scores everything 0 and takes no time, nor torch's memory, for it."""
-
-    def encode(self, item: Conversation, *, truncate: bool = False) -> OneToken:  # noqa: ARG002
-        """One token for everything."""
-        return OneToken()
-
-    def score_encoded(self, batch: Sequence[OneToken]) -> Zeros:
-        """Zeros."""
-        return Zeros([Reward(score=0.0, model="idle", tokens=1)] * len(batch), len(batch))
-
-
-def load_idle(_: BulkModel) -> Any:
-    """What an actor holds here."""
-    return Idle()
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """As if the row's unit were scored."""
+        return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +59,7 @@ class Look:
         return cls(time.perf_counter(), time.process_time(), memory)
 
 
-def run(units: int, folder: Path) -> Iterator[dict[str, Any]]:
+def measure(units: int, folder: Path) -> Iterator[dict[str, Any]]:
     """The rows of the table, as they come. Ray must be initialised."""
     source = folder / "corpus.jsonl"
     with source.open("w") as lines:
@@ -90,15 +69,16 @@ def run(units: int, folder: Path) -> Iterator[dict[str, Any]]:
     model = BulkModel(name="idle", settings=ModelSettings(source="idle"))
     settings = BulkSettings(models=(model,), unit_rows=1)
     start = Look.now()
-    with open_run([str(source)], str(folder / "out"), settings) as job:
+    job.ScoreStage = IdleStage  # type: ignore[assignment, misc]
+    with job.open_run([str(source)], str(folder / "out"), settings) as run:
         planned = Look.now()
         yield _row("planned", start, planned)
-        yield from _scored(job, units, planned)
+        yield from _scored(run, units, planned)
 
 
-def _scored(job: Any, units: int, planned: Look) -> Iterator[dict[str, Any]]:
+def _scored(run: job.Run, units: int, planned: Look) -> Iterator[dict[str, Any]]:
     marks = [max(1, int(units * mark)) for mark in MARKS]
-    for done, _ in enumerate(score_missing(job, load=load_idle), start=1):
+    for done, _ in enumerate(job.score_missing(run), start=1):
         if done == 1:
             yield _row("first", planned, Look.now())
         if done in marks:
@@ -131,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _temp_dir=folder,
         )
         rows = []
-        for row in run(options.units, Path(folder)):
+        for row in measure(options.units, Path(folder)):
             print(f"{row['units']}: {row['wall_s']:.1f} s, {row['driver_mb']:.0f} MB", flush=True)
             rows.append(row)
         ray.shutdown()

@@ -36,6 +36,10 @@ from rewardserve.errors import ModelFailed, OutputFailed, SettingsError
 ATTEMPTS: Final = 3
 """How often a unit is tried before its failure is reported."""
 
+WAVE_UNITS: Final = 20_000
+"""Ray Data is given so many at once: what it keeps of each, until all are done, is the driver's
+memory. Between waves the models are loaded again."""
+
 FATAL: Final = {"output": OutputFailed, "model": ModelFailed, "settings": SettingsError}
 """What a stage's `fatal` becomes here."""
 
@@ -125,6 +129,14 @@ def _failed(units: Sequence[Unit], failures: dict[int, str]) -> ModelFailed:
 
 
 def _results(
+    run: Run, units: Sequence[Unit], shares: Sequence[Share], load: Load, crashes: Any
+) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(units), WAVE_UNITS):
+        wave = units[start : start + WAVE_UNITS]
+        yield from _results_of_wave(run, wave, shares, load, crashes)
+
+
+def _results_of_wave(
     run: Run, units: Sequence[Unit], shares: Sequence[Share], load: Load, crashes: Any
 ) -> Iterator[dict[str, Any]]:
     # The environment variable above must be set first.

@@ -1,7 +1,7 @@
 """Where Ray Data gets the units from: few tasks, each of which hands out many, one a block.
 
-A unit a task, or all units placed in the object store first, costs the driver memory and time for
-every unit of the run before the first one is scored.
+A task for each unit, or all units in the object store first, would cost the driver memory and time
+for each of them before the first one is scored.
 """
 
 from collections.abc import Iterator, Sequence
