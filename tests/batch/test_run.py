@@ -1,5 +1,7 @@
 """A run's output, made in this process: values, order, resume, refusals."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +136,7 @@ def test_columns_that_the_output_needs_may_not_be_in_the_input(tmp_path: Path) -
         open_run([str(tmp_path / "in.parquet")], str(tmp_path / "out"), settings()).__enter__()
 
 
-def full(*_: Any, **__: Any) -> None:
-    raise OSError(28, "No space left on device")
-
-
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 @pytest.mark.parametrize(
     "step",
     [
@@ -146,19 +145,23 @@ def full(*_: Any, **__: Any) -> None:
         "pathlib.Path.replace",
     ],
 )
-def test_a_full_disk_leaves_nothing_under_a_final_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+def test_a_full_or_read_only_disk_leaves_nothing_under_a_final_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int
 ) -> None:
-    source, out = write_pairs(tmp_path / "in.parquet", 50), tmp_path / "out"
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    source, out = write_pairs(tmp_path / "in.parquet", 160), tmp_path / "out"
     with open_run([str(source)], str(out), settings()) as run:
         with monkeypatch.context() as patches:
-            patches.setattr(step, full)
+            patches.setattr(step, refuse)
             rows = score_here(run)
+        assert len(rows) == 20
         assert {row["fatal"] for row in rows} == {"output"}
-        assert all("No space left on device" in row["failure"] for row in rows)
+        assert all(os.strerror(number) in row["failure"] for row in rows)
         assert sorted(path.name for path in out.iterdir()) == ["_lock", "_manifest.json"]
         score_here(run)
-    assert pq.read_table(out).num_rows == 50
+    assert pq.read_table(out).num_rows == 160
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

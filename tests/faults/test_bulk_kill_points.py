@@ -2,14 +2,17 @@
 
 import multiprocessing
 import os
+import random
 import signal
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "batch"))
-from bulk_fakes import score_all_here, write_pairs
+from bulk_fakes import FakeBatch, FakeEncoded, FakeScorer, score_all_here, write_pairs
 
 from rewardserve.batch.fault_points import POINTS, VARIABLE
 from rewardserve.batch.manifest import SUMMARY
@@ -17,12 +20,27 @@ from rewardserve.batch.output import open_scored
 from rewardserve.batch.summary import summarise
 
 ROWS = 45
+UNITS = 6
 
 
-def run_to_the_end(source: Path, out: Path, kill_at: str = "", **options: bool) -> None:
+@dataclass
+class CountingScorer(FakeScorer):
+    """Adds a character to a file for each unit that it is given."""
+
+    log: Path = Path()
+
+    def score_encoded(self, batch: Sequence[FakeEncoded]) -> FakeBatch:
+        with self.log.open("a") as log:
+            log.write(".")
+        return super().score_encoded(batch)
+
+
+def run_to_the_end(
+    source: Path, out: Path, kill_at: str = "", log: Path = Path("/dev/null"), **options: bool
+) -> None:
     if kill_at:
         os.environ[VARIABLE] = kill_at
-    score_all_here(source, out, **options)
+    score_all_here(source, out, lambda model: CountingScorer(model.name, log=log), **options)
     scored = open_scored(str(out))
     scored.folder.write_json(SUMMARY, summarise(scored))
 
@@ -81,3 +99,27 @@ def test_a_kill_while_an_older_output_is_removed_leaves_a_run_that_can_go_on(
     assert in_child(source, out, kill_at, overwrite=True) == -signal.SIGKILL
     run_to_the_end(source, out, overwrite=True)
     assert files(out) == undisturbed
+
+
+def killed_and_continued(source: Path, folder: Path, seed: int) -> dict[str, bytes]:
+    """The files of a run that is killed at two random points, and then let go to its end."""
+    chance = random.Random(seed)
+    points = [point for point in POINTS if point.startswith(("unit", "part"))]
+    folder.mkdir()
+    scored, fuse, out = folder / "scored", folder / "fuse", folder / "out"
+    for point in chance.sample(points, 2):
+        fuse.touch()
+        assert in_child(source, out, f"{point}:{fuse}", scored) == -signal.SIGKILL
+    run_to_the_end(source, out, log=scored)
+    assert len(scored.read_text()) <= UNITS + 2, "a kill costs one unit at most"
+    return files(out)
+
+
+@pytest.mark.parametrize(
+    "trials", [pytest.param(5, id="5"), pytest.param(50, id="50", marks=pytest.mark.nightly)]
+)
+def test_kills_at_random_points_cost_a_unit_each_and_change_nothing(
+    source: Path, undisturbed: dict[str, bytes], tmp_path: Path, trials: int
+) -> None:
+    for seed in range(trials):
+        assert killed_and_continued(source, tmp_path / str(seed), seed) == undisturbed
