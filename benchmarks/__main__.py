@@ -43,6 +43,11 @@ COMMANDS: Final = (
     Command("autoscaling", "Bursts of work against the policy, in simulated time."),
     Command("replica_choice", "Which replica gets the next call, on simulated ones."),
     Command("bulk", "A corpus from Parquet to Parquet, beside plain loops."),
+    Command(
+        "bulk_units",
+        "What a unit costs a bulk run's driver, to 100,000 of them.",
+        quick="--units 200",
+    ),
     Command("gpu", "Real model sizes on a CUDA device, where there is one.", quick="--tiny"),
 )
 

@@ -1,19 +1,21 @@
 """What the way from Parquet to Parquet costs: the bulk job beside its own scorer, in one run.
 
-    python -m benchmarks.bulk            # minutes of work for each
+    python -m benchmarks.bulk            # about ten minutes: minutes of work for each
     python -m benchmarks.bulk --quick    # under two minutes in all: shows that it runs
 
-One copy of one model, on one thread, on the same corpus of pairs:
+One copy of one model, on one thread, on the same corpus of pairs, in turns:
 
 - `scorer`: the conversations in memory, given to the scorer at once; nothing is read or written.
 - `bulk`: `rewardserve score` from Parquet to Parquet through Ray Data. Ray itself is up already;
   starting the actor and loading the model count, and are left out of `steady`, which is the rate
   from the first finished unit to the last.
-- `script`: what people write: read everything, score pair by pair, write at the end.
+- `script`: what people write: read everything, score pair by pair, write at the end; once, on the
+  first fifth of the corpus.
 
 `busy` is the share of the bulk run's time, from its first forward to its last, in which the model
-was at work: what reading, tokenising, writing and Ray leave of it. A busy machine slows all of
-these alike, so it is the figure to trust where the clock is not.
+was at work: what reading, tokenising, writing and Ray leave of it. `forward_ratio` compares CPU
+seconds within the forwards alone: what units and a process of Ray's cost the model itself. A busy
+machine moves these two least, so they are to be trusted where the clock is not.
 """
 
 import argparse
@@ -40,9 +42,12 @@ from rewardserve.batch.settings import BulkModel, BulkSettings
 from rewardserve.engine.scorer import ScoredBatch, Scorer, load_scorer
 from rewardserve.families.base import Encoded
 
-PAIRS: Final = 400
+PAIRS: Final = 280
 QUICK_PAIRS: Final = 60
-REPEATS: Final = 3
+WARM_UP_PAIRS: Final = 20
+REPEATS: Final = 2
+SCRIPT_SHARE: Final = 5
+"""The script is given one pair in so many: it is no bound, and a run of it tells enough."""
 UNITS: Final = 10
 """Of each bulk run: what a kill would cost at most is a tenth."""
 
@@ -56,10 +61,11 @@ class Watched:
 
     def score_encoded(self, batch: Sequence[Encoded]) -> ScoredBatch:
         """As the scorer's own."""
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.thread_time()
         scored = self._scorer.score_encoded(batch)
+        spent = time.thread_time() - cpu
         with self._notes.open("a") as notes:
-            notes.write(f"{start} {time.perf_counter()}\n")
+            notes.write(f"{start} {time.perf_counter()} {spent}\n")
         return scored
 
 
@@ -68,10 +74,30 @@ def load_watched(notes: Path, model: BulkModel) -> Watched:
     return Watched(load_scorer(model.settings.source), notes)
 
 
-def busy_share(notes: Path) -> float:
-    """Of the time between the first start and the last end."""
-    spans = [tuple(map(float, line.split())) for line in notes.read_text().splitlines()]
-    return sum(end - start for start, end in spans) / (spans[-1][1] - spans[0][0])
+@dataclass(frozen=True, slots=True)
+class Forwards:
+    """When a model was at work, in order."""
+
+    spans: list[tuple[float, float, float]]
+    """Start, end, CPU seconds of each."""
+
+    @classmethod
+    def noted(cls, notes: Path) -> "Forwards":
+        """By a `Watched`."""
+        lines = notes.read_text().splitlines()
+        return cls([tuple(map(float, line.split())) for line in lines])  # type: ignore[misc]
+
+    @property
+    def busy(self) -> float:
+        """Share of the time between the first start and the last end."""
+        return sum(end - start for start, end, _ in self.spans) / (
+            self.spans[-1][1] - self.spans[0][0]
+        )
+
+    @property
+    def cpu_s(self) -> float:
+        """Of all of them."""
+        return sum(cpu for _, _, cpu in self.spans)
 
 
 @dataclass(slots=True)
@@ -83,17 +109,26 @@ class Contest:
     pairs: list[Any]
     scorer: Scorer
     tokens: int = 0
+    script_tokens: int = 0
     steady: list[float] = field(default_factory=list)
     """Tokens a second of each bulk run, its start left out."""
-    busy: list[float] = field(default_factory=list)
+    alone: list[Forwards] = field(default_factory=list)
+    bulks: list[Forwards] = field(default_factory=list)
 
     def scorer_alone(self) -> Sample:
         """Everything in one call."""
-        batch, sample = timed(
-            lambda: self.scorer.score([side for pair in self.pairs for side in pair])
-        )
-        self.tokens = sum(reward.tokens for reward in batch)
+        sides = [side for pair in self.pairs for side in pair]
+        with tempfile.TemporaryDirectory() as folder:
+            notes = Path(folder) / "forwards"
+            watched = Watched(self.scorer, notes)
+            batch, sample = timed(lambda: watched.score_encoded(list(map(watched.encode, sides))))
+            self.alone.append(Forwards.noted(notes))
+        self.tokens = batch.tokens
         return sample
+
+    def warm_up(self) -> None:
+        """The first forwards pay for memory that later ones have."""
+        self.scorer.score([side for pair in self.pairs[:WARM_UP_PAIRS] for side in pair])
 
     def script(self) -> Sample:
         """Pair by pair, written at the end."""
@@ -106,8 +141,9 @@ class Contest:
         return sample
 
     def _script(self) -> None:
-        table = pq.read_table(self.corpus)
+        table = pq.read_table(self.corpus).slice(0, -(-len(self.pairs) // SCRIPT_SHARE))
         rewards = [self.scorer.score([r["chosen"], r["rejected"]]) for r in table.to_pylist()]
+        self.script_tokens = sum(reward.tokens for each in rewards for reward in each)
         for side, name in enumerate(("chosen_score", "rejected_score")):
             table = table.append_column(name, pa.array([each[side].score for each in rewards]))
         with tempfile.TemporaryDirectory() as folder:
@@ -121,10 +157,10 @@ class Contest:
             tempfile.TemporaryDirectory() as folder,
             open_run([str(self.corpus)], folder, settings) as run,
         ):
-            notes = Path(folder) / "_busy"
+            notes = Path(folder) / "_forwards"
             units = score_missing(run, actors=1, load=partial(load_watched, notes))
             ends.extend((time.perf_counter(), unit.tokens) for unit in units)
-            self.busy.append(busy_share(notes))
+            self.bulks.append(Forwards.noted(notes))
         first, last = ends[0][0], ends[-1][0]
         self.steady.append(sum(tokens for _, tokens in ends[1:]) / (last - first))
 
@@ -136,21 +172,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(
         prefix="bulk-", dir="/tmp", ignore_cleanup_errors=True
     ) as folder:
-        ray.init(address="local", num_cpus=2, include_dashboard=False, _temp_dir=folder)
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            _temp_dir=folder,
+        )
         contest = _contest(Path(folder), options)
-        contenders = {
-            "scorer": contest.scorer_alone,
-            "bulk": contest.bulk,
-            "script": contest.script,
-        }
-        contest.scorer_alone()  # the first run pays for memory that later ones have
+        contest.warm_up()
+        contenders = {"scorer": contest.scorer_alone, "bulk": contest.bulk}
         samples = interleave(contenders, repeats=1 if options.quick else REPEATS)
+        samples["script"] = [contest.script()]
         ray.shutdown()
     record = _record(contest, samples)
     print(table(record["rows"]))
     print(f"\nbulk keeps {record['ratio']:.1%} of the scorer's tokens/s")
     print(f"and {record['steady_ratio']:.1%} once it runs; ", end="")
     print(f"its model was busy {record['busy']:.1%} of the time")
+    print(f"its forwards took {1 / record['forward_ratio']:.1%} of the scorer's CPU seconds")
     if options.results:
         print(f"\nkept in {save('bulk', record, folder=options.results)}")
     return 0
@@ -179,10 +219,12 @@ def _contest(folder: Path, options: argparse.Namespace) -> Contest:
 
 
 def _record(contest: Contest, samples: dict[str, list[Sample]]) -> dict[str, Any]:
-    rates = {name: contest.tokens / median_of(runs) for name, runs in samples.items()}
+    tokens = dict.fromkeys(samples, contest.tokens) | {"script": contest.script_tokens}
+    rates = {name: tokens[name] / median_of(runs) for name, runs in samples.items()}
     steady = median(contest.steady)
+    alone = median(each.cpu_s for each in contest.alone)
     rows = [
-        {"who": name, "tokens_per_s": rates[name], **summary(runs)}
+        {"who": name, "tokens": tokens[name], "tokens_per_s": rates[name], **summary(runs)}
         for name, runs in samples.items()
     ]
     return {
@@ -191,7 +233,8 @@ def _record(contest: Contest, samples: dict[str, list[Sample]]) -> dict[str, Any
         "rows": rows,
         "ratio": rates["bulk"] / rates["scorer"],
         "steady_tokens_per_s": steady,
-        "busy": median(contest.busy),
+        "busy": median(each.busy for each in contest.bulks),
+        "forward_ratio": alone / median(each.cpu_s for each in contest.bulks),
         "steady_ratio": steady / rates["scorer"],
         "versions": versions(["ray", "torch", "transformers", "pyarrow"]),
     }

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import ray
 
@@ -69,8 +70,10 @@ def measure(units: int, folder: Path) -> Iterator[dict[str, Any]]:
     model = BulkModel(name="idle", settings=ModelSettings(source="idle"))
     settings = BulkSettings(models=(model,), unit_rows=1)
     start = Look.now()
-    job.ScoreStage = IdleStage  # type: ignore[assignment, misc]
-    with job.open_run([str(source)], str(folder / "out"), settings) as run:
+    with (
+        patch.object(job, "ScoreStage", IdleStage),
+        job.open_run([str(source)], str(folder / "out"), settings) as run,
+    ):
         planned = Look.now()
         yield _row("planned", start, planned)
         yield from _scored(run, units, planned)
