@@ -43,7 +43,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_ray_changes_nothing_in_the_output(source: Path, tmp_path: Path) -> None:
+def test_ray_and_its_waves_change_nothing_in_the_output(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rewardserve.batch.job.WAVE_UNITS", 7)
+    monkeypatch.setattr("rewardserve.batch.unit_source.UNITS_A_TASK", 3)
     with open_run([str(source)], str(tmp_path / "ray"), settings("a", "b")) as run:
         done = list(score_missing(run, load=load_fake))
     assert sum(unit.rows for unit in done) == ROWS

@@ -134,7 +134,7 @@ def model_agreement(answers: Answers) -> Figure:
             value = matrix[row][column]
             colour = "white" if abs(value) > 0.6 else "black"
             axes.text(
-                column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8
+                column, row, f"{value:z.2f}", ha="center", va="center", color=colour, fontsize=8
             )
     figure.colorbar(image, ax=axes, shrink=0.8, label="Spearman rank correlation")
     return _titled(figure, "Agreement between models")
