@@ -42,7 +42,7 @@ from rewardserve.batch.settings import BulkModel, BulkSettings
 from rewardserve.engine.scorer import ScoredBatch, Scorer, load_scorer
 from rewardserve.families.base import Encoded
 
-PAIRS: Final = 280
+PAIRS: Final = 420
 QUICK_PAIRS: Final = 60
 WARM_UP_PAIRS: Final = 20
 REPEATS: Final = 2
