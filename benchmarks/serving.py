@@ -229,15 +229,15 @@ def throughput_rows(
     answer = offline(model, shuffled)
     for way in ways.values():
         way.run(shuffled[:WARM_UP], callers)
+    contenders: dict[str, Callable[[], Sample]] = {
+        "offline, one call": lambda: timed(lambda: offline(model, shuffled))[1],
+        "rewardserve by handle": lambda: concurrent(
+            shuffled, callers, lambda _, item: gateway.score.remote(MODEL, [item])
+        ),
+        **{name: partial(way.run, shuffled, callers) for name, way in ways.items()},
+    }
     samples = interleave(
-        {
-            "offline, one call": lambda: timed(lambda: offline(model, shuffled))[1],
-            "rewardserve by handle": lambda: concurrent(
-                shuffled, callers, lambda _, item: gateway.score.remote(MODEL, [item])
-            ),
-        }
-        | {name: partial(way.run, shuffled, callers) for name, way in ways.items()},
-        repeats=repeats,
+        {name: partial(afresh, model, run) for name, run in contenders.items()}, repeats=repeats
     )
     best = median_of(samples["offline, one call"])
     tokens = sum(reward.tokens for reward in answer.rewards)
@@ -258,6 +258,12 @@ def throughput_rows(
 
 def _difference(scores: dict[int, float], expected: Sequence[float]) -> float:
     return max(abs(scores[index] - score) for index, score in enumerate(expected))
+
+
+def afresh(model: Any, run: Callable[[], Sample]) -> Sample:
+    """A run for which our replica remembers nothing of the runs before."""
+    model.forget_prefixes.remote().result()
+    return run()
 
 
 def offline(model: Any, conversations: list[Conversation]) -> Any:

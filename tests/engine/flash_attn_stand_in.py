@@ -4,10 +4,26 @@ Queries and keys are many sequences side by side, [tokens, heads, dim]; causal i
 bottom right; a window (left, right) reaches so many keys before and behind a query's own place.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType
 
+import pytest
 import torch
 from torch import Tensor
+
+
+@contextmanager
+def installed(flash_attn: ModuleType) -> Iterator[ModuleType]:
+    """`rewardserve.engine.flash` upon this flash-attn; without a trace afterwards."""
+    name = "rewardserve.engine.flash"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "flash_attn", flash_attn)
+        patch.delitem(sys.modules, name, raising=False)
+        yield import_module(name)
+        sys.modules.pop(name, None)
 
 
 def module() -> ModuleType:

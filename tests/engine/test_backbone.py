@@ -1,6 +1,6 @@
 """Hidden states of a pack equal the plain model's, one conversation at a time."""
 
-import sys
+from collections.abc import Iterator
 from typing import get_args
 
 import numpy as np
@@ -18,6 +18,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from rewardserve.engine import prefix_cache
 from rewardserve.engine.backbone import PackedBackbone
 from rewardserve.engine.backends import Backend
 from rewardserve.engine.tree import TokenIds, plan_packs
@@ -95,9 +96,10 @@ def backbone(config: PretrainedConfig) -> PreTrainedModel:
 
 
 @pytest.fixture(autouse=True)
-def flash_attn(monkeypatch: pytest.MonkeyPatch) -> None:
+def flash_attn() -> Iterator[None]:
     """flash-attn needs a GPU: its documented behaviour, written out, stands in for it."""
-    monkeypatch.setitem(sys.modules, "flash_attn", flash_attn_stand_in.module())
+    with flash_attn_stand_in.installed(flash_attn_stand_in.module()):
+        yield
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -125,6 +127,37 @@ def test_packed_hidden_states_equal_the_plain_model(name: str, shape: str) -> No
             torch.testing.assert_close(
                 packed(pack, rows), expected, atol=1e-5, rtol=1e-5, msg=backend
             )
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("backend", ["sdpa", "flash"])
+@torch.inference_mode()
+def test_what_is_known_need_not_be_computed(
+    name: str, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefix_cache, "BLOCK", 5)
+    cache = prefix_cache.PrefixCache(10**5)
+    stock, packed = backbone(BACKBONES[name]), PackedBackbone(backbone(BACKBONES[name]), backend)
+    packed.lay_out()
+    computed = {}
+    for shape in (*CORPORA, *reversed(CORPORA)):
+        sequences = corpus(shape)
+        limits = [len(sequence) - 1 for sequence in sequences]
+        for pack in plan_packs(sequences, pack_tokens=200):
+            states = cache.states(pack, sequences, limits)
+            rows = [
+                states.pack.locate(leaf, limits[sequence])
+                for sequence, leaf in zip(states.pack.sequences, states.pack.leaves, strict=True)
+            ]
+            actual = packed(states.pack, rows, states)
+            cache.keep(states, sequences)
+            computed[shape] = len(states.pack.token_ids), len(pack.token_ids)
+            expected = [
+                stock(torch.from_numpy(sequences[index]).long()[None], use_cache=False)[0][0, -1]
+                for index in pack.sequences
+            ]
+            torch.testing.assert_close(actual, torch.stack(expected), atol=1e-5, rtol=1e-5)
+    assert all(now < whole / 2 for now, whole in computed.values())
 
 
 def test_the_corpora_share_what_they_are_meant_to_share() -> None:

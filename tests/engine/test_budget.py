@@ -1,13 +1,13 @@
 """The pack budget: its formula against the memory that forwards of real shapes take."""
 
-import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
-from tests.engine import dataless
+from tests.engine import dataless, flash_attn_stand_in
 
 from rewardserve.engine import budget, flex
 from rewardserve.engine.backends import Backend
@@ -22,9 +22,10 @@ GIB = 2**30
 
 
 @pytest.fixture
-def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "flash_attn", dataless.flash_attn())
+def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(flex, "_kernel", dataless.flex_kernel)
+    with flash_attn_stand_in.installed(dataless.flash_attn()):
+        yield
 
 
 @torch.inference_mode()

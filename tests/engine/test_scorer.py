@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from rewardserve.engine.prefix_cache import PackStates
 from rewardserve.engine.scorer import Scorer, load_scorer
 from rewardserve.engine.tree import Pack
 from rewardserve.errors import ConversationTooLong, InvalidConversation, ModelFailed
@@ -127,11 +128,11 @@ class SmallDevice:
         self._tokens = tokens
         self.packs: list[int] = []
 
-    def __call__(self, pack: Pack, rows: list[int]) -> torch.Tensor:
+    def __call__(self, pack: Pack, rows: list[int], prefixes: PackStates) -> torch.Tensor:
         self.packs.append(len(pack.token_ids))
         if len(pack.token_ids) > self._tokens:
             raise torch.OutOfMemoryError
-        return self._backbone(pack, rows)  # type: ignore[operator, no-any-return]
+        return self._backbone(pack, rows, prefixes)  # type: ignore[operator, no-any-return]
 
 
 def test_out_of_memory_halves_the_packs_once_and_for_good(zoo: Path) -> None:

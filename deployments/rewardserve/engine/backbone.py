@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rewardserve.engine.attention import SPARE_ROWS, AttentionSettings
 from rewardserve.engine.backends import Backend, PackAttention, pack_attention
 from rewardserve.engine.linear import laid_out, linear
+from rewardserve.engine.prefix_cache import PackStates
 from rewardserve.engine.staging import staged
 from rewardserve.engine.tree import Pack
 
@@ -36,7 +37,7 @@ class PackedBackbone(nn.Module):
         self.norm = stock.norm
         # One layer at a time, so that joined weights never double the model's memory.
         for index, layer in enumerate(stock.layers):
-            stock.layers[index] = PackedLayer(layer, stock.config)
+            stock.layers[index] = PackedLayer(layer, stock.config, index)
         self.layers = stock.layers
 
     def lay_out(self) -> None:
@@ -45,18 +46,21 @@ class PackedBackbone(nn.Module):
             if isinstance(module, Projection):
                 module.lay_out()
 
-    def forward(self, pack: Pack, rows: list[int]) -> Tensor:
-        """Final hidden states [len(rows), hidden size] of the pack's tokens `rows`."""
+    def forward(self, pack: Pack, rows: list[int], prefixes: PackStates | None = None) -> Tensor:
+        """Final hidden states [len(rows), hidden size] of the pack's tokens `rows`.
+
+        The keys and values of tokens that the pack does not compute are those of `prefixes`.
+        """
         device = self.embed_tokens.weight.device
         hidden = self.embed_tokens(staged(pack.token_ids, device))
         positions = staged(pack.position_ids, device)
         cos, sin = self.rotary_emb(hidden[None], positions[None])
         attention = self._attention(pack, None, hidden)
         for layer in self.layers[:-1]:
-            hidden = layer(hidden, (cos[0], sin[0]), attention, None)
+            hidden = layer(hidden, (cos[0], sin[0]), attention, None, prefixes)
         attention = self._attention(pack, rows, hidden)
         reads = staged(rows, device)
-        hidden = self.layers[-1](hidden, (cos[0], sin[0]), attention, reads)
+        hidden = self.layers[-1](hidden, (cos[0], sin[0]), attention, reads, prefixes)
         final: Tensor = self.norm(hidden)
         return final
 
@@ -69,9 +73,10 @@ class PackedBackbone(nn.Module):
 class PackedLayer(nn.Module):
     """One decoder layer over a pack's rows; replaces a stock layer and takes its weights over."""
 
-    def __init__(self, stock: Any, config: Any) -> None:
+    def __init__(self, stock: Any, config: Any, index: int) -> None:
         super().__init__()
         attention, mlp = stock.self_attn, stock.mlp
+        self.index = index
         self.head_dim = attention.head_dim
         self.query_heads = config.num_attention_heads
         self.heads = config.num_attention_heads + 2 * config.num_key_value_heads
@@ -101,10 +106,14 @@ class PackedLayer(nn.Module):
         rotary: tuple[Tensor, Tensor],
         attention: PackAttention,
         reads: Tensor | None,
+        prefixes: PackStates | None,
     ) -> Tensor:
         """The layer's output, for all rows of `hidden` or for the rows `reads` alone."""
-        states = self._project(hidden, rotary)
-        query = states[: self.query_heads]
+        spare = SPARE_ROWS if prefixes is None else SPARE_ROWS + prefixes.known_tokens
+        states = self._project(hidden, rotary, spare)
+        if prefixes is not None:
+            prefixes.exchange(self.index, states[self.query_heads :])
+        query = states[: self.query_heads, : len(hidden) + SPARE_ROWS]
         key, value = states[self.query_heads :].chunk(2)
         if reads is not None:
             query = query.new_zeros(len(query), len(reads) + SPARE_ROWS, self.head_dim)
@@ -113,13 +122,16 @@ class PackedLayer(nn.Module):
         attended = attention.attend(query, key, value, self.settings)
         output = torch.empty_like(hidden)
         for rows in _pieces(hidden):
-            output[rows] = self._finish(hidden[rows], attended[rows])
+            self._finish(hidden[rows], attended[rows], output[rows])
         return output
 
-    def _project(self, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """Scaled and rotated queries, rotated keys, and values: [heads of all, rows, head dim]."""
+    def _project(self, hidden: Tensor, rotary: tuple[Tensor, Tensor], spare: int) -> Tensor:
+        """Scaled and rotated queries, rotated keys, and values: [heads of all, rows, head dim].
+
+        Behind the rows of `hidden` are so many `spare` ones of zeros.
+        """
         heads = self.heads
-        states = hidden.new_empty(heads, len(hidden) + SPARE_ROWS, self.head_dim)
+        states = hidden.new_empty(heads, len(hidden) + spare, self.head_dim)
         states[:, len(hidden) :] = 0
         rotated = (heads + self.query_heads) // 2
         for rows in _pieces(hidden):
@@ -133,17 +145,17 @@ class PackedLayer(nn.Module):
             _rotate(states[:rotated, rows], rotary[0][rows], rotary[1][rows])
         return states
 
-    def _finish(self, hidden: Tensor, attended: Tensor) -> Tensor:
-        """What follows attention: output projection, residual, MLP, residual."""
+    def _finish(self, hidden: Tensor, attended: Tensor, output: Tensor) -> None:
+        """What follows attention, into `output`: output projection, residual, MLP, residual."""
         attended = self.output(attended)
         if self.after_attention_norm is not None:
             attended = self.after_attention_norm(attended)
-        hidden = hidden + attended
-        normed = self.mlp_norm(hidden)
+        torch.add(hidden, attended, out=output)
+        normed = self.mlp_norm(output)
         update = self.down(self.gate(normed).mul_(self.up(normed)))
         if self.after_mlp_norm is not None:
             update = self.after_mlp_norm(update)
-        return hidden.add_(update)
+        output.add_(update)
 
 
 class Projection(nn.Module):

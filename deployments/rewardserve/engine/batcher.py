@@ -193,6 +193,10 @@ class Batcher:
         """Raises Busy when not one more token may wait; saves encoding what will be refused."""
         self._queue.check_room(1, priority, retry_after_s=self.backlog_s)
 
+    async def between_forwards(self, act: Callable[[], None]) -> None:
+        """Run `act` on the device's thread, while no forward runs."""
+        await asyncio.get_running_loop().run_in_executor(self._device, act)
+
     async def close(self) -> None:
         """Stop the loop and the device thread; whoever still waits is cancelled."""
         if self._loop is not None:

@@ -23,9 +23,12 @@ LEAST_TOKENS: Final = 256
 USED: Final = 0.85
 """Of the free memory. The rest is for what no formula sees: workspaces of cuBLAS and of attention
 kernels, compiled kernels, and the gaps between an allocator's blocks."""
+MOST_CACHED_TOKENS: Final = 65_536
+"""In a prefix cache, however small the model."""
 PATH_TOKENS: Final = 65_536
 """Keys and values that attention copies at once, path by path; more only for one longer path."""
 FLOAT32: Final = 4
+GIB: Final = 2**30
 INDEX_BYTES: Final = 64
 """For each token: its id, position, place among the keys, and the same for masks."""
 
@@ -77,22 +80,32 @@ def affordable_tokens(free: int, shape: LayerShape, max_tokens: int) -> int:
     tokens = left // bytes_per_token(shape)
     if tokens < LEAST_TOKENS:
         raise SettingsError(
-            f"the GPU has {free / 2**30:.1f} GiB beside the weights, too little for packs of "
+            f"the GPU has {free / GIB:.1f} GiB beside the weights, too little for packs of "
             f"{LEAST_TOKENS} tokens; give the model more gpus, or set pack_tokens",
             "pack_tokens",
         )
     return min(tokens, MOST_TOKENS)
 
 
-def pack_budget(backbone: "PackedBackbone", max_tokens: int) -> int:
+def cache_tokens(backbone: "PackedBackbone", gib: float) -> int:
+    """Tokens whose keys and values, of all layers, fit into so much memory; bounded too."""
+    shape = layer_shape(backbone)
+    states = 2 * shape.key_heads * shape.head_dim * shape.number_bytes
+    return min(int(gib * GIB) // (states * len(backbone.layers)), MOST_CACHED_TOKENS)
+
+
+def pack_budget(backbone: "PackedBackbone", max_tokens: int, prefix_cache_gib: float = 0.0) -> int:
     """Computed tokens in one forward of `backbone`, on the devices where its layers lie.
+
+    Leaves the prefix cache its memory.
 
     Raises SettingsError when their memory is too small.
     """
     devices = {layer.attention_norm.weight.device for layer in backbone.layers}
     if any(device.type != "cuda" for device in devices):
         return CPU_TOKENS
-    return affordable_tokens(min(map(_free, devices)), layer_shape(backbone), max_tokens)
+    free = min(map(_free, devices)) - int(prefix_cache_gib * GIB)
+    return affordable_tokens(free, layer_shape(backbone), max_tokens)
 
 
 def layer_shape(backbone: "PackedBackbone") -> LayerShape:

@@ -11,13 +11,14 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear as default_linear
-from transformers.activations import GELUTanh
+from transformers.activations import GELUTanh, SiLUActivation
 
 _ONEDNN: Final = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - it has no other name
 _LAY_OUT: Final = torch.ops.mkldnn._reorder_linear_weight  # noqa: SLF001
 
 _IN_PRODUCT: Final[dict[type, tuple[str, str]]] = {
     nn.SiLU: ("swish", ""),
+    SiLUActivation: ("swish", ""),
     GELUTanh: ("gelu", "tanh"),
 }
 """Activations that oneDNN applies to a product before it is written: its names for them."""

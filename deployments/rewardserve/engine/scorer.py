@@ -11,9 +11,10 @@ from torch import Tensor
 
 from rewardserve.engine.backbone import PackedBackbone
 from rewardserve.engine.backends import Backend, available_backends
-from rewardserve.engine.budget import pack_budget
+from rewardserve.engine.budget import cache_tokens, pack_budget
 from rewardserve.engine.linear import keeps_bits
 from rewardserve.engine.norms import fuse_norms
+from rewardserve.engine.prefix_cache import PrefixCache
 from rewardserve.engine.quantize import quantize as quantize_weights
 from rewardserve.engine.staging import ReadStream, one_ahead
 from rewardserve.engine.tree import Pack, plan_packs
@@ -60,6 +61,7 @@ class Scorer:
         pack_tokens: int | None = None,
         batch_invariant: bool = False,
         attention: Backend | None = None,
+        prefix_cache_gib: float = 0.0,
     ) -> None:
         self.name = model.name
         self.source = model.source
@@ -80,7 +82,13 @@ class Scorer:
         self._batch_invariant = batch_invariant
         # Where products do not keep a row's bits beside other rows, a pack of one does.
         self._alone = batch_invariant and not keeps_bits(model.device, model.dtype)
-        self.pack_tokens = pack_tokens or pack_budget(self._backbone, self.max_tokens)
+        # flex attends in the order of the pack, where known tokens are out of line.
+        if self._alone or self.attention == "flex":
+            prefix_cache_gib = 0.0
+        self._prefixes = PrefixCache(cache_tokens(self._backbone, prefix_cache_gib))
+        self.pack_tokens = pack_tokens or pack_budget(
+            self._backbone, self.max_tokens, prefix_cache_gib
+        )
         self._reading = ReadStream(self._backbone.norm.weight.device)
 
     def encode(
@@ -113,16 +121,28 @@ class Scorer:
         is too large for the device's memory, this and all later packs are half as large.
         """
         try:
-            return self._score_packs(batch)
+            return self._score_or_forget(batch)
         except torch.OutOfMemoryError:
             self.pack_tokens = max(1, self.pack_tokens // 2)
         try:
-            return self._score_packs(batch)
+            return self._score_or_forget(batch)
         except torch.OutOfMemoryError as error:
             raise ModelFailed(
                 f"{self.name} ran out of memory twice, the second time with packs of "
                 f"{self.pack_tokens} tokens; lower pack_tokens or max_tokens"
             ) from error
+
+    def forget_prefixes(self) -> None:
+        """Compute every prefix anew that was computed before now."""
+        self._prefixes.clear()
+
+    def _score_or_forget(self, batch: Sequence[Encoded]) -> ScoredBatch:
+        try:
+            return self._score_packs(batch)
+        except Exception:
+            # What is kept may be what failed.
+            self._prefixes.clear()
+            raise
 
     def _score_packs(self, batch: Sequence[Encoded]) -> ScoredBatch:
         parts: dict[int, RewardParts] = {}
@@ -140,12 +160,18 @@ class Scorer:
         )
 
     def _launch(self, pack: Pack, batch: Sequence[Encoded]) -> _Launched:
+        sequences = [item.token_ids for item in batch]
+        # What a head reads is computed.
+        limits = [min(item.readouts) for item in batch]
+        prefixes = self._prefixes.states(pack, sequences, limits)
+        pack = prefixes.pack
         rows = [
             pack.locate(leaf, position)
             for sequence, leaf in zip(pack.sequences, pack.leaves, strict=True)
             for position in batch[sequence].readouts
         ]
-        hidden = self._backbone(pack, rows).float()
+        hidden = self._backbone(pack, rows, prefixes).float()
+        self._prefixes.keep(prefixes, sequences)
         reads = hidden.view(-1, self._head.reads, hidden.shape[-1])
         return _Launched(pack, reads, self._reading.mark())
 
@@ -181,12 +207,14 @@ def load_scorer(  # noqa: PLR0913 - one argument per setting
     pack_tokens: int | None = None,
     batch_invariant: bool = False,
     quantize: Quantization | None = None,
+    prefix_cache_gib: float = 0.0,
 ) -> Scorer:
     """The scorer of a hub id or local folder.
 
     Packs have `pack_tokens` computed tokens; left out, what fits the device's free memory.
     With `batch_invariant` a conversation's reward has the same bits whatever shares its packs, for
-    some speed (benchmarks/README.md).
+    some speed (benchmarks/README.md). `prefix_cache_gib` of the device's memory keep what was
+    computed last, so that a prompt that returns in a later call is not computed again.
 
     Raises CheckpointError (unsupported, unsafe, or with tensors missing or unexpected), and
     SettingsError when the device's memory is too small.
@@ -200,4 +228,9 @@ def load_scorer(  # noqa: PLR0913 - one argument per setting
         max_tokens=max_tokens,
         quantize=quantize,
     )
-    return Scorer(model, pack_tokens=pack_tokens, batch_invariant=batch_invariant)
+    return Scorer(
+        model,
+        pack_tokens=pack_tokens,
+        batch_invariant=batch_invariant,
+        prefix_cache_gib=prefix_cache_gib,
+    )

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rewardserve.engine.tree import Node, Pack
+from rewardserve.engine.tree import Pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +27,27 @@ class Span:
 
 
 def node_spans(pack: Pack) -> list[Span]:
-    """Every token of the pack as a query, one span a node."""
-    return [_span(pack, node, slice(node.start, node.end), node.end) for node in pack.nodes]
+    """Every token that the pack computes as a query, one span a node."""
+    nodes = [(index, pack.nodes[index]) for index in _computed(pack)]
+    return [_span(pack, index, slice(node.start, node.end), node.end) for index, node in nodes]
 
 
 def readout_spans(pack: Pack, rows: Sequence[int]) -> list[Span]:
     """The pack's tokens `rows` alone as queries, in that order."""
-    starts = [node.start for node in pack.nodes]
+    computed = _computed(pack)
+    starts = [pack.nodes[index].start for index in computed]
     return [
-        _span(pack, pack.nodes[bisect_right(starts, row) - 1], slice(index, index + 1), row + 1)
-        for index, row in enumerate(rows)
+        _span(pack, computed[bisect_right(starts, row) - 1], slice(place, place + 1), row + 1)
+        for place, row in enumerate(rows)
     ]
 
 
-def _span(pack: Pack, node: Node, queries: slice, end: int) -> Span:
-    """`queries` attending to the path that ends before index `end` of the pack, in `node`."""
+def _computed(pack: Pack) -> list[int]:
+    return [index for index, node in enumerate(pack.nodes) if node.start < len(pack.token_ids)]
+
+
+def _span(pack: Pack, index: int, queries: slice, end: int) -> Span:
+    """`queries` attending to the path that ends before row `end`, in node `index`."""
+    node = pack.nodes[index]
     length = node.depth + end - node.start
-    pieces = [slice(node.start, end)]
-    while node.parent >= 0:
-        node = pack.nodes[node.parent]
-        if node.end == pieces[-1].start:
-            pieces[-1] = slice(node.start, pieces[-1].stop)
-        else:
-            pieces.append(slice(node.start, node.end))
-    return Span(queries, tuple(reversed(pieces)), length)
+    return Span(queries, tuple(pack.pieces(index, 0, length)), length)

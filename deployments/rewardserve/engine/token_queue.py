@@ -7,8 +7,8 @@ The order is first come, first served, with two exceptions:
 
 - Interactive conversations go before bulk ones, but while bulk work waits, at least every fourth
   pack starts with bulk: that is the share bulk never loses, so it is delayed and never starved.
-- A conversation that mostly repeats what the pack already holds (another response to the same
-  prompt, from whichever caller) is pulled forward, because it is nearly free there.
+- A conversation that repeats much of what the pack already holds (another response to the same
+  prompt, from whichever caller) is pulled forward, because it is cheaper there.
 
 The oldest conversation of the class whose turn it is is in every pack, so no conversation is passed
 over for ever.
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from rewardserve.engine.tree import TokenIds
+from rewardserve.engine.prefixes import prefix_digests
 from rewardserve.errors import Busy
 from rewardserve_client._types import Priority
 
@@ -36,8 +36,15 @@ BULK_SHARE = 0.5
 LOOK_AHEAD = 256
 """Conversations of each class that are considered for one pack."""
 
-PREFIX_BLOCK = 32
+PREFIX_BLOCK = 16
 """Tokens; prefixes are compared in whole blocks of this length."""
+
+WORTH_PULLING = 0.25
+"""Part of a conversation that a pack must hold for it to be pulled forward.
+
+Packs of 192 short answers, four to a prompt and shuffled, had 26 % more tokens than one pack of all
+would with 0.5, and no more with 0.25.
+"""
 
 LONGEST_RETRY_S = 60.0
 
@@ -55,24 +62,12 @@ class Waiting:
     gone: bool = False
     """Answered, given up or expired: it takes no part any more."""
     tokens: int = field(init=False)
-    prefixes: tuple[int, ...] = field(init=False)
-    """A hash of everything up to the end of each whole block."""
+    prefixes: tuple[bytes, ...] = field(init=False)
+    """A digest of everything up to the end of each whole block."""
 
     def __post_init__(self) -> None:
         self.tokens = len(self.encoded.token_ids)
-        self.prefixes = prefix_hashes(self.encoded.token_ids)
-
-
-def prefix_hashes(token_ids: TokenIds) -> tuple[int, ...]:
-    """One hash for each whole block's end; equal where two sequences agree up to that point."""
-    content = token_ids.tobytes()
-    width = PREFIX_BLOCK * 4
-    hashes: list[int] = []
-    seed = 0
-    for end in range(width, len(content) + 1, width):
-        seed = hash((seed, content[end - width : end]))
-        hashes.append(seed)
-    return tuple(hashes)
+        self.prefixes = tuple(prefix_digests(self.encoded.token_ids, PREFIX_BLOCK))
 
 
 class _PackBudget:
@@ -81,7 +76,7 @@ class _PackBudget:
     def __init__(self, tokens: int) -> None:
         self.taken: list[Waiting] = []
         self._left = tokens
-        self._held: set[int] = set()
+        self._held: set[bytes] = set()
 
     def add(self, waiting: Waiting) -> bool:
         """Take it if it fits; the first one always does."""
@@ -93,8 +88,8 @@ class _PackBudget:
         self._held.update(waiting.prefixes)
         return True
 
-    def mostly_holds(self, waiting: Waiting) -> bool:
-        return 2 * self._held_tokens(waiting) > waiting.tokens
+    def holds_much_of(self, waiting: Waiting) -> bool:
+        return self._held_tokens(waiting) >= WORTH_PULLING * waiting.tokens
 
     def _held_tokens(self, waiting: Waiting) -> int:
         blocks = 0
@@ -158,7 +153,7 @@ class TokenQueue:
                 continue
             self._leave(head)
             for other in candidates[index + 1 :]:
-                if not other.gone and budget.mostly_holds(other) and budget.add(other):
+                if not other.gone and budget.holds_much_of(other) and budget.add(other):
                     self._leave(other)
         self._remember_turn(budget.taken)
         return budget.taken

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 TokenIds: TypeAlias = NDArray[np.int32]
 
-MIN_SHARED_TOKENS = 16
+MIN_SHARED_TOKENS = 4
 """Shorter shared prefixes are computed again: a node of its own costs more than it saves."""
 
 
@@ -34,7 +34,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """One forward's flat token batch: a forest in depth-first order."""
+    """One forward's flat token batch: a forest in depth-first order.
+
+    Nodes behind `token_ids` are of tokens that need no computing (`prefixes`).
+    """
 
     token_ids: TokenIds
     position_ids: TokenIds
@@ -51,6 +54,22 @@ class Pack:
         while position < node.depth:
             node = self.nodes[node.parent]
         return node.start + position - node.depth
+
+    def pieces(self, leaf: int, begin: int, end: int) -> list[slice]:
+        """Rows of the tokens [begin, end) on the path through node `leaf`; neighbours joined."""
+        found: list[slice] = []
+        index = leaf
+        while index >= 0 and end > begin:
+            node = self.nodes[index]
+            if node.depth < end:
+                first = max(begin, node.depth)
+                rows = slice(node.start + first - node.depth, node.start + end - node.depth)
+                if found and rows.stop == found[-1].start:
+                    rows = slice(rows.start, found.pop().stop)
+                found.append(rows)
+                end = first
+            index = node.parent
+        return found[::-1]
 
 
 def plan_packs(

@@ -52,6 +52,7 @@ def loaded_scorer(settings: ModelSettings) -> "Scorer":
         quantize=settings.quantize,
         pack_tokens=settings.pack_tokens,
         batch_invariant=settings.batch_invariant,
+        prefix_cache_gib=settings.prefix_cache_gib,
     )
 
 
@@ -105,6 +106,10 @@ class RewardModel:
             queue_s=scored.queue_s,
             forward_s=scored.forward_s,
         )
+
+    async def forget_prefixes(self) -> None:
+        """Compute every prefix anew, as measurements want it."""
+        await self._batcher.between_forwards(self._scorer.forget_prefixes)
 
     async def describe(self) -> ModelDescription:
         """What this replica has loaded."""
