@@ -1,16 +1,19 @@
 """Calls go where the least work is out, and nothing that ends is counted on."""
 
 import asyncio
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
+import numpy as np
 import pytest
 from ray import cloudpickle, serve
 from ray.serve.config import RequestRouterConfig
-from tests.serve import test_under_load
 from tests.serve.conftest import Served
 from tests.serve.fakes import conversation
+from tests.serve.test_under_load import Encoded, SlowScorer
 
 from rewardserve import app
 from rewardserve.serving.model_states import running_model
@@ -113,11 +116,23 @@ def test_ray_allows_no_choice_of_ours_behind_its_haproxy(
     assert config.is_default_request_router() == haproxy
 
 
+class UnlikeScorer(SlowScorer):
+    """The slow device, with conversations that share nothing and so stay in line."""
+
+    def encode(self, item: Any, *, truncate: bool = False) -> Encoded:
+        return Encoded(np.array([crc32(repr(item).encode()) >> 1], np.int32))
+
+
+def unlike_model(settings: ModelSettings) -> Any:
+    return UnlikeScorer()
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(300)
 async def test_small_calls_do_not_wait_behind_a_large_one(served: Served) -> None:
     # Replicas cannot import the tests.
-    cloudpickle.register_pickle_by_value(test_under_load)
+    for module in (SlowScorer.__module__, __name__):
+        cloudpickle.register_pickle_by_value(sys.modules[module])
     deployment = serve.deployment(
         name="RewardModel",
         num_replicas=2,
@@ -126,20 +141,20 @@ async def test_small_calls_do_not_wait_behind_a_large_one(served: Served) -> Non
         **app.COMMON,
     )
     settings = ModelSettings(source="slow", pack_tokens=3)
-    model = deployment(RewardModel).bind(settings, test_under_load.slow_model)
+    model = deployment(RewardModel).bind(settings, unlike_model)
     serve.run(model, name="slow-pair", route_prefix=None)
     handle: Any = running_model("slow-pair")
 
-    async def seconds(conversations: int) -> float:
+    async def seconds(name: str, conversations: int = 1) -> float:
         began = time.monotonic()
-        items = [conversation()] * conversations
+        items = [conversation(f"{name} {number}") for number in range(conversations)]
         await handle.score.remote(items, False, "interactive", 60.0, False)
         return time.monotonic() - began
 
-    await seconds(1)
-    large = asyncio.create_task(seconds(120))
+    await seconds("first")
+    large = asyncio.create_task(seconds("large", 120))
     await asyncio.sleep(0.5)
-    small = await asyncio.gather(*(seconds(1) for _ in range(12)))
+    small = await asyncio.gather(*(seconds(f"small {number}") for number in range(12)))
     # Twelve on the free replica take less than a second; by the number of calls that are out, half
     # of them would be sent to the other.
     assert max(small) < 0.5 * await large
