@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rewardserve.engine.allocator import reuse_freed_memory
 from rewardserve.engine.backbone import PackedBackbone
 from rewardserve.engine.backends import Backend, available_backends
 from rewardserve.engine.budget import cache_tokens, pack_budget
@@ -90,6 +91,8 @@ class Scorer:
             self._backbone, self.max_tokens, prefix_cache_gib
         )
         self._reading = ReadStream(self._backbone.norm.weight.device)
+        if model.device.type == "cpu":
+            reuse_freed_memory()
 
     def encode(
         self, item: Conversation | str | Sequence[int], *, truncate: bool = False
