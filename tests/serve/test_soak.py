@@ -25,9 +25,9 @@ WARM_UP_REQUESTS = 4000
 """At once, before anything is measured: what oneDNN compiles for each size of a product takes some
 hundred MB until its cache is full."""
 PER_SECOND = 5.0
-GROWTH_BYTES = 32 * 2**20
-"""That a process may grow by after the warm-up, in 3,000 requests: 10 kB each."""
-FRAMES = ("ServeReplica", "ProxyActor")
+GROWTH_BYTES = {"RewardModel": 192 * 2**20, "Gateway": 32 * 2**20, "ProxyActor": 32 * 2**20}
+"""That a process may grow by after the warm-up, in 3,000 requests. oneDNN's cache moves a model's
+by 150 MB either way as the sizes of packs change; one Scorer alone stands still after 4,000."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def kinds(rng: random.Random) -> list[Kind]:
 WORDS = "reward model prompt answer seven river 42 because never of and the".split()  # noqa: SIM905
 
 
-def frames() -> dict[int, psutil.Process]:
+def servers() -> dict[int, psutil.Process]:
     """The processes that requests pass through, of this session's own Ray."""
     mine = psutil.Process().children(recursive=True)
-    return {p.pid: p for p in mine if any(name in "".join(p.cmdline()) for name in FRAMES)}
+    return {p.pid: p for p in mine if any(name in "".join(p.cmdline()) for name in GROWTH_BYTES)}
 
 
 async def answer_of(client: httpx2.AsyncClient, kind: Kind) -> int | None:
@@ -87,7 +87,7 @@ async def answer_of(client: httpx2.AsyncClient, kind: Kind) -> int | None:
 
 async def test_ten_minutes_of_everybody_leave_nothing_behind(served: Served) -> None:
     rng = random.Random(1)
-    processes = frames()
+    processes = servers()
     seen: Counter[tuple[str, int | None]] = Counter()
     unexpected: Counter[tuple[str, int | None]] = Counter()
     tasks: set[asyncio.Task[None]] = set()
@@ -112,9 +112,10 @@ async def test_ten_minutes_of_everybody_leave_nothing_behind(served: Served) -> 
             await asyncio.sleep(1 / PER_SECOND)
         await asyncio.gather(*tasks)
     assert not unexpected
-    assert frames().keys() == processes.keys()
-    grown = {pid: process.memory_info().rss - warm[pid] for pid, process in processes.items()}
-    assert max(grown.values()) < GROWTH_BYTES, grown
+    assert servers().keys() == processes.keys()
+    for pid, process in processes.items():
+        (limit,) = [most for name, most in GROWTH_BYTES.items() if name in process.cmdline()[0]]
+        assert process.memory_info().rss - warm[pid] < limit, process
     await nothing_is_left()
 
 
