@@ -142,7 +142,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     short = options.quick or options.tiny
     options.callers = options.callers or (8 if short else 64)
-    options.prompts = options.prompts or (8 if short else 48)
+    options.prompts = options.prompts or (8 if short else 160)
     options.repeats = options.repeats or (1 if short else 3)
     return options
 
