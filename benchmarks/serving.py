@@ -9,7 +9,8 @@ turns, so that a slow minute hits all: the replica scores every conversation in 
 then `callers` concurrent callers send one conversation at a time, by handle and by HTTP, and to
 every peer's server by HTTP. One thread each for the model. Afterwards single calls: a no-op, the
 model by handle, the same through the router. Clients share the cores with the servers, as they
-would not in production.
+would not in production: the replica's own CPU seconds say what one-sample calls cost the model, the
+clock what this machine makes of it.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from statistics import median
 from typing import Any, Final
 
 import httpx2
+import psutil
 import ray
 from ray import serve
 
@@ -59,6 +61,7 @@ SINGLE_CALLS: Final = 200
 MODEL: Final = "bench"
 ROUTER: Final = "router"
 
+OFFLINE: Final = "offline, one call"
 OURS: Final = "rewardserve by HTTP"
 
 Send = Callable[[int, Conversation], Awaitable[object]]
@@ -229,26 +232,33 @@ def throughput_rows(
     answer = offline(model, shuffled)
     for way in ways.values():
         way.run(shuffled[:WARM_UP], callers)
-    contenders: dict[str, Callable[[], Sample]] = {
-        "offline, one call": lambda: timed(lambda: offline(model, shuffled))[1],
+    replica = process_of(f"ray::ServeReplica:{MODEL}:")
+    own: dict[str, Callable[[], Sample]] = {
+        OFFLINE: lambda: timed(lambda: offline(model, shuffled))[1],
         "rewardserve by handle": lambda: concurrent(
             shuffled, callers, lambda _, item: gateway.score.remote(MODEL, [item])
         ),
-        **{name: partial(way.run, shuffled, callers) for name, way in ways.items()},
+        OURS: partial(ways[OURS].run, shuffled, callers),
+    }
+    peers = {
+        name: partial(way.run, shuffled, callers) for name, way in ways.items() if name != OURS
     }
     samples = interleave(
-        {name: partial(afresh, model, run) for name, run in contenders.items()}, repeats=repeats
+        {name: partial(afresh, model, replica, run) for name, run in own.items()} | peers,
+        repeats=repeats,
     )
-    best = median_of(samples["offline, one call"])
+    best = median_of(samples[OFFLINE])
+    least = median_of(samples[OFFLINE], "cpu_s")
     tokens = sum(reward.tokens for reward in answer.rewards)
     expected = [reward.score for reward in answer.rewards]
     return [
         {
             "way in": name,
-            "callers": 1 if name == "offline, one call" else callers,
+            "callers": 1 if name == OFFLINE else callers,
             "tokens/s": tokens / median_of(runs),
             "requests/s": len(shuffled) / median_of(runs),
             "of offline": best / median_of(runs),
+            "in the replica's CPU": least / median_of(runs, "cpu_s") if name in own else None,
             "max difference": _difference(ways[name].scores, expected) if name in ways else None,
             **summary(runs),
         }
@@ -260,10 +270,22 @@ def _difference(scores: dict[int, float], expected: Sequence[float]) -> float:
     return max(abs(scores[index] - score) for index, score in enumerate(expected))
 
 
-def afresh(model: Any, run: Callable[[], Sample]) -> Sample:
-    """A run for which our replica remembers nothing of the runs before."""
+def afresh(model: Any, replica: psutil.Process, run: Callable[[], Sample]) -> Sample:
+    """A run for which our replica remembers nothing of the runs before; CPU seconds are its own."""
     model.forget_prefixes.remote().result()
-    return run()
+    before = sum(replica.cpu_times()[:2])
+    sample = run()
+    return Sample(sample.wall_s, sum(replica.cpu_times()[:2]) - before)
+
+
+def process_of(title: str) -> psutil.Process:
+    """The one process under this one whose title begins so."""
+    (found,) = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "".join(process.cmdline()).startswith(title)
+    ]
+    return found
 
 
 def offline(model: Any, conversations: list[Conversation]) -> Any:
