@@ -144,13 +144,14 @@ def test_what_is_known_need_not_be_computed(
         sequences = corpus(shape)
         limits = [len(sequence) - 1 for sequence in sequences]
         for pack in plan_packs(sequences, pack_tokens=200):
-            states = cache.states(pack, sequences, limits)
+            given = dict(enumerate(sequences))
+            states = cache.states(pack, given, dict(enumerate(limits)))
             rows = [
                 states.pack.locate(leaf, limits[sequence])
                 for sequence, leaf in zip(states.pack.sequences, states.pack.leaves, strict=True)
             ]
             actual = packed(states.pack, rows, states)
-            cache.keep(states, sequences)
+            cache.keep(states, given)
             computed[shape] = len(states.pack.token_ids), len(pack.token_ids)
             expected = [
                 stock(torch.from_numpy(sequences[index]).long()[None], use_cache=False)[0][0, -1]

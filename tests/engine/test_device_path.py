@@ -36,14 +36,14 @@ def test_a_forward_asks_the_device_for_no_value(name: str, backend: Backend) -> 
 def test_known_prefixes_ask_for_none_either(backend: Backend) -> None:
     pack, _ = dataless.pairs(3)
     backbone = dataless.packed("gemma-2-2b", backend)
-    sequences = [
-        pack.token_ids[np.r_[tuple(pack.pieces(leaf, 0, 650))]]
-        for _, leaf in sorted(zip(pack.sequences, pack.leaves, strict=True))
-    ]
+    sequences = {
+        index: pack.token_ids[np.r_[tuple(pack.pieces(leaf, 0, 650))]]
+        for index, leaf in zip(pack.sequences, pack.leaves, strict=True)
+    }
     cache = PrefixCache(10**5)
     with dataless.DeviceWork() as work:
         for _ in range(2):
-            states = cache.states(pack, sequences, [649] * len(sequences))
+            states = cache.states(pack, sequences, dict.fromkeys(sequences, 649))
             rows = [states.pack.locate(leaf, 649) for leaf in states.pack.leaves]
             hidden = backbone(states.pack, rows, states)
             cache.keep(states, sequences)

@@ -105,7 +105,14 @@ def _is_whole(folder: Folder, unit: Unit, run: str) -> bool:
 def _describe_model(model: BulkModel) -> dict[str, Any]:
     """Name, settings that change scores, and for a local checkpoint what its files are."""
     settings = model.settings.model_dump(
-        exclude={"gpus", "cpus", "accelerator_type", "replicas", "queue_tokens"}
+        exclude={
+            "gpus",
+            "cpus",
+            "accelerator_type",
+            "replicas",
+            "queue_tokens",
+            "prefix_cache_gib",
+        }
     )
     device = "cuda" if model.settings.gpus else "cpu"
     return {

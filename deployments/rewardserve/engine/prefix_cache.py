@@ -7,7 +7,7 @@ Knows packs and their states. Knows nothing of text, heads or scores.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -84,7 +84,7 @@ class PrefixCache:
         self._paths: dict[bytes, tuple[_KeptPack, int]] = {}
 
     def states(
-        self, pack: Pack, sequences: Sequence[TokenIds], limits: Sequence[int]
+        self, pack: Pack, sequences: Mapping[int, TokenIds], limits: Mapping[int, int]
     ) -> PackStates:
         """For the pack's forward; of sequence i, `limits[i]` tokens at most will be known."""
         found = {
@@ -99,7 +99,7 @@ class PrefixCache:
                 self._forget_oldest()
         return states
 
-    def keep(self, states: PackStates, sequences: Sequence[TokenIds]) -> None:
+    def keep(self, states: PackStates, sequences: Mapping[int, TokenIds]) -> None:
         """Let later packs find what this one, whose last layer has run, knows."""
         kept = states.kept
         if kept is None:

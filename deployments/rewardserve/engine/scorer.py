@@ -163,9 +163,9 @@ class Scorer:
         )
 
     def _launch(self, pack: Pack, batch: Sequence[Encoded]) -> _Launched:
-        sequences = [item.token_ids for item in batch]
+        sequences = {index: batch[index].token_ids for index in pack.sequences}
         # What a head reads is computed.
-        limits = [min(item.readouts) for item in batch]
+        limits = {index: min(batch[index].readouts) for index in pack.sequences}
         prefixes = self._prefixes.states(pack, sequences, limits)
         pack = prefixes.pack
         rows = [
