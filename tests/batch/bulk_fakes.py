@@ -150,3 +150,21 @@ def score_all_here(
     """A whole run in this process, without Ray."""
     with open_run([str(source)], str(out), settings(**more), overwrite=overwrite) as run:
         assert not [row["failure"] for row in score_here(run, load) if row["failure"]]
+
+
+DRIVER = """
+import sys
+sys.path.insert(0, {fakes!r})
+import bulk_fakes
+from ray import cloudpickle
+cloudpickle.register_pickle_by_value(bulk_fakes)
+import ray
+from rewardserve.batch.job import open_run, score_missing
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
+         _temp_dir={temp!r}, object_store_memory=100 * 2**20)
+with open_run([sys.argv[1]], sys.argv[2], bulk_fakes.settings()) as run:
+    print("missing", len(run.missing), flush=True)
+    for unit in score_missing(run, load=bulk_fakes.load_fake):
+        print("unit", unit.rows, flush=True)
+"""
+"""A process that runs a bulk job from its first argument to its second, to be killed."""

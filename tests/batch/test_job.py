@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from bulk_fakes import (
+    DRIVER,
     load_broken,
     load_failing,
     load_fake,
@@ -95,23 +96,6 @@ def test_the_command_prints_json_and_tells_bad_rows_by_its_exit_code(
     summary = json.loads(capsys.readouterr().out)
     assert summary["bad_rows"] == 1
     assert summary["models"]["fake"]["errors"] == {"invalid_conversation": 1}
-
-
-DRIVER = """
-import sys
-sys.path.insert(0, {fakes!r})
-import bulk_fakes
-from ray import cloudpickle
-cloudpickle.register_pickle_by_value(bulk_fakes)
-import ray
-from rewardserve.batch.job import open_run, score_missing
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
-         _temp_dir={temp!r}, object_store_memory=100 * 2**20)
-with open_run([sys.argv[1]], sys.argv[2], bulk_fakes.settings()) as run:
-    print("missing", len(run.missing), flush=True)
-    for unit in score_missing(run, load=bulk_fakes.load_fake):
-        print("unit", unit.rows, flush=True)
-"""
 
 
 def test_a_driver_killed_half_way_is_continued_without_a_row_lost_or_doubled(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bulk_fakes import score_all_here, score_here, settings, write_pairs
+from bulk_fakes import DRIVER, score_all_here, score_here, settings, write_pairs
 from pyarrow import fs
 
 from rewardserve.batch.inputs.files import find_files
@@ -152,23 +152,6 @@ def test_two_runs_on_one_prefix_of_a_bucket_are_told_apart(
         open_run([source], out, settings()).__enter__()
     with open_run([source], out, settings()) as run:
         assert run.missing
-
-
-DRIVER = """
-import sys
-sys.path.insert(0, {fakes!r})
-import bulk_fakes
-from ray import cloudpickle
-cloudpickle.register_pickle_by_value(bulk_fakes)
-import ray
-from rewardserve.batch.job import open_run, score_missing
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
-         _temp_dir={temp!r}, object_store_memory=100 * 2**20)
-with open_run([sys.argv[1]], sys.argv[2], bulk_fakes.settings()) as run:
-    print("missing", len(run.missing), flush=True)
-    for unit in score_missing(run, load=bulk_fakes.load_fake):
-        print("unit", unit.rows, flush=True)
-"""
 
 
 @pytest.mark.usefixtures("ray_cluster")
