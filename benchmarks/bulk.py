@@ -1,32 +1,34 @@
 """What the way from Parquet to Parquet costs: the bulk job beside its own scorer, in one run.
 
-    python -m benchmarks.bulk            # about ten minutes: minutes of work for each
+    python -m benchmarks.bulk            # a quarter of an hour: minutes of work for each
     python -m benchmarks.bulk --quick    # under two minutes in all: shows that it runs
 
 One copy of one model, on one thread, on the same corpus of pairs, in turns:
 
 - `scorer`: the conversations in memory, given to the scorer at once; nothing is read or written.
-- `bulk`: `rewardserve score` from Parquet to Parquet through Ray Data. Ray itself is up already;
-  starting the actor and loading the model count, and are left out of `steady`, which is the rate
-  from the first finished unit to the last.
+- `bulk`: `rewardserve score` from Parquet to Parquet through Ray Data, with its own unit size. Ray
+  itself is up already; starting the actor and loading the model count.
+- `ten_units`: the same in ten parts, once. Prompts that come back in another part are computed
+  again there.
 - `script`: what people write: read everything, score pair by pair, write at the end; once, on the
   first fifth of the corpus.
 
-`busy` is the share of the bulk run's time, from its first forward to its last, in which the model
-was at work: what reading, tokenising, writing and Ray leave of it. `forward_ratio` compares CPU
-seconds within the forwards alone: what units and a process of Ray's cost the model itself. A busy
-machine moves these two least, so they are to be trusted where the clock is not.
+Beside each bulk run stands what its rate is made of: seconds before the first forward; `busy`, the
+share of the time from the first forward to the last in which the model was at work; the forwards'
+CPU seconds and their computed tokens against the scorer's. A busy machine moves the last two least.
 """
 
 import argparse
+import json
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,17 +41,27 @@ from benchmarks.workloads import load, texts
 from rewardserve.batch.job import open_run, score_missing
 from rewardserve.batch.models import resolve_models
 from rewardserve.batch.settings import BulkModel, BulkSettings
+from rewardserve.batch.units import UNIT_ROWS
 from rewardserve.engine.scorer import ScoredBatch, Scorer, load_scorer
 from rewardserve.families.base import Encoded
 
-PAIRS: Final = 420
+PAIRS: Final = 600
 QUICK_PAIRS: Final = 60
 WARM_UP_PAIRS: Final = 20
 REPEATS: Final = 2
 SCRIPT_SHARE: Final = 5
 """The script is given one pair in so many: it is no bound, and a run of it tells enough."""
 UNITS: Final = 10
-"""Of each bulk run: what a kill would cost at most is a tenth."""
+"""Of the run in small parts: what a kill would cost at most is a tenth."""
+
+
+class Forward(NamedTuple):
+    """One call of a scorer."""
+
+    start: float
+    end: float
+    cpu_s: float
+    computed_tokens: int
 
 
 class Watched:
@@ -64,8 +76,9 @@ class Watched:
         start, cpu = time.perf_counter(), time.thread_time()
         scored = self._scorer.score_encoded(batch)
         spent = time.thread_time() - cpu
+        forward = Forward(start, time.perf_counter(), spent, scored.computed_tokens)
         with self._notes.open("a") as notes:
-            notes.write(f"{start} {time.perf_counter()} {spent}\n")
+            notes.write(json.dumps(forward) + "\n")
         return scored
 
 
@@ -76,28 +89,38 @@ def load_watched(notes: Path, model: BulkModel) -> Watched:
 
 @dataclass(frozen=True, slots=True)
 class Forwards:
-    """When a model was at work, in order."""
+    """When a model was at work in one run, in order."""
 
-    spans: list[tuple[float, float, float]]
-    """Start, end, CPU seconds of each."""
+    started: float
+    """The run's clock."""
+    calls: list[Forward]
 
     @classmethod
-    def noted(cls, notes: Path) -> "Forwards":
+    def noted(cls, notes: Path, started: float) -> "Forwards":
         """By a `Watched`."""
         lines = notes.read_text().splitlines()
-        return cls([tuple(map(float, line.split())) for line in lines])  # type: ignore[misc]
+        return cls(started, [Forward(*json.loads(line)) for line in lines])
+
+    @property
+    def before_s(self) -> float:
+        """Seconds until the first call."""
+        return self.calls[0].start - self.started
 
     @property
     def busy(self) -> float:
         """Share of the time between the first start and the last end."""
-        return sum(end - start for start, end, _ in self.spans) / (
-            self.spans[-1][1] - self.spans[0][0]
-        )
+        at_work = sum(call.end - call.start for call in self.calls)
+        return at_work / (self.calls[-1].end - self.calls[0].start)
 
     @property
     def cpu_s(self) -> float:
         """Of all of them."""
-        return sum(cpu for _, _, cpu in self.spans)
+        return sum(call.cpu_s for call in self.calls)
+
+    @property
+    def computed_tokens(self) -> int:
+        """After prefix sharing."""
+        return sum(call.computed_tokens for call in self.calls)
 
 
 @dataclass(slots=True)
@@ -110,19 +133,17 @@ class Contest:
     scorer: Scorer
     tokens: int = 0
     script_tokens: int = 0
-    steady: list[float] = field(default_factory=list)
-    """Tokens a second of each bulk run, its start left out."""
-    alone: list[Forwards] = field(default_factory=list)
-    bulks: list[Forwards] = field(default_factory=list)
+    forwards: dict[str, list[Forwards]] = field(default_factory=lambda: defaultdict(list))
+    """Of each run, by who ran."""
 
     def scorer_alone(self) -> Sample:
         """Everything in one call."""
         sides = [side for pair in self.pairs for side in pair]
         with tempfile.TemporaryDirectory() as folder:
-            notes = Path(folder) / "forwards"
+            notes, started = Path(folder) / "forwards", time.perf_counter()
             watched = Watched(self.scorer, notes)
             batch, sample = timed(lambda: watched.score_encoded(list(map(watched.encode, sides))))
-            self.alone.append(Forwards.noted(notes))
+            self.forwards["scorer"].append(Forwards.noted(notes, started))
         self.tokens = batch.tokens
         return sample
 
@@ -137,8 +158,24 @@ class Contest:
 
     def bulk(self) -> Sample:
         """The whole job, in a folder of its own."""
-        _, sample = timed(self._bulk)
+        return self._job("bulk", UNIT_ROWS)
+
+    def ten_units(self) -> Sample:
+        """The same in small parts."""
+        return self._job("ten_units", -(-len(self.pairs) // UNITS))
+
+    def _job(self, who: str, unit_rows: int) -> Sample:
+        settings = BulkSettings(models=resolve_models(str(self.model)), unit_rows=unit_rows)
+        with tempfile.TemporaryDirectory() as folder:
+            notes, started = Path(folder) / "forwards", time.perf_counter()
+            _, sample = timed(lambda: self._score(Path(folder) / "out", settings, notes))
+            self.forwards[who].append(Forwards.noted(notes, started))
         return sample
+
+    def _score(self, out: Path, settings: BulkSettings, notes: Path) -> None:
+        with open_run([str(self.corpus)], str(out), settings) as run:
+            for _ in score_missing(run, actors=1, load=partial(load_watched, notes)):
+                pass
 
     def _script(self) -> None:
         table = pq.read_table(self.corpus).slice(0, -(-len(self.pairs) // SCRIPT_SHARE))
@@ -148,21 +185,6 @@ class Contest:
             table = table.append_column(name, pa.array([each[side].score for each in rewards]))
         with tempfile.TemporaryDirectory() as folder:
             pq.write_table(table, Path(folder) / "scored.parquet")
-
-    def _bulk(self) -> None:
-        models = resolve_models(str(self.model))
-        settings = BulkSettings(models=models, unit_rows=-(-len(self.pairs) // UNITS))
-        ends: list[tuple[float, int]] = []
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            open_run([str(self.corpus)], folder, settings) as run,
-        ):
-            notes = Path(folder) / "_forwards"
-            units = score_missing(run, actors=1, load=partial(load_watched, notes))
-            ends.extend((time.perf_counter(), unit.tokens) for unit in units)
-            self.bulks.append(Forwards.noted(notes))
-        first, last = ends[0][0], ends[-1][0]
-        self.steady.append(sum(tokens for _, tokens in ends[1:]) / (last - first))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -183,14 +205,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contest.warm_up()
         contenders = {"scorer": contest.scorer_alone, "bulk": contest.bulk}
         samples = interleave(contenders, repeats=1 if options.quick else REPEATS)
+        samples["ten_units"] = [contest.ten_units()]
         samples["script"] = [contest.script()]
         ray.shutdown()
     record = _record(contest, samples)
     print(table(record["rows"]))
-    print(f"\nbulk keeps {record['ratio']:.1%} of the scorer's tokens/s")
-    print(f"and {record['steady_ratio']:.1%} once it runs; ", end="")
-    print(f"its model was busy {record['busy']:.1%} of the time")
-    print(f"its forwards took {1 / record['forward_ratio']:.1%} of the scorer's CPU seconds")
+    for who, parts in record["parts"].items():
+        print(f"\n{who} keeps {parts['ratio']:.1%} of the scorer's tokens/s: ", end="")
+        print(f"{parts['before_s']:.1f} s until the first forward, then busy {parts['busy']:.1%};")
+        print(f"{parts['cpu_ratio']:.3f} of the scorer's CPU seconds in forwards, ", end="")
+        print(f"{parts['computed_ratio']:.3f} of its computed tokens")
     if options.results:
         print(f"\nkept in {save('bulk', record, folder=options.results)}")
     return 0
@@ -221,8 +245,6 @@ def _contest(folder: Path, options: argparse.Namespace) -> Contest:
 def _record(contest: Contest, samples: dict[str, list[Sample]]) -> dict[str, Any]:
     tokens = dict.fromkeys(samples, contest.tokens) | {"script": contest.script_tokens}
     rates = {name: tokens[name] / median_of(runs) for name, runs in samples.items()}
-    steady = median(contest.steady)
-    alone = median(each.cpu_s for each in contest.alone)
     rows = [
         {"who": name, "tokens": tokens[name], "tokens_per_s": rates[name], **summary(runs)}
         for name, runs in samples.items()
@@ -231,12 +253,24 @@ def _record(contest: Contest, samples: dict[str, list[Sample]]) -> dict[str, Any
         "pairs": len(contest.pairs),
         "tokens": contest.tokens,
         "rows": rows,
-        "ratio": rates["bulk"] / rates["scorer"],
-        "steady_tokens_per_s": steady,
-        "busy": median(each.busy for each in contest.bulks),
-        "forward_ratio": alone / median(each.cpu_s for each in contest.bulks),
-        "steady_ratio": steady / rates["scorer"],
+        "parts": {
+            who: {"ratio": rates[who] / rates["scorer"]}
+            | _parts(contest.forwards[who], contest.forwards["scorer"])
+            for who in ("bulk", "ten_units")
+        },
         "versions": versions(["ray", "torch", "transformers", "pyarrow"]),
+    }
+
+
+def _parts(runs: list[Forwards], alone: list[Forwards]) -> dict[str, float]:
+    """What the rate of some bulk runs is made of, beside the scorer's."""
+    computed = runs[0].computed_tokens
+    return {
+        "before_s": median(run.before_s for run in runs),
+        "busy": median(run.busy for run in runs),
+        "cpu_ratio": median(run.cpu_s for run in runs) / median(run.cpu_s for run in alone),
+        "computed_tokens": computed,
+        "computed_ratio": computed / alone[0].computed_tokens,
     }
 
 

@@ -2,6 +2,7 @@
 
 Ray starts a unit again when its worker dies, as it should when a node goes; a unit that kills every
 worker would never end. The count lives in an actor of the run, since the workers do not survive.
+A unit that was in a worker that died may be innocent: from then on nothing else is open beside it.
 """
 
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 import ray
 
+from rewardserve.batch.desks import Desk, Desks
 from rewardserve.errors import ModelFailed
 
 MOST_CRASHES: Final = 4
@@ -24,10 +26,13 @@ class CrashCounter:
     def __init__(self) -> None:
         self._open: Counter[Any] = Counter()
 
-    def begin(self, unit: Any) -> int:
-        """How often the unit was begun before and never ended."""
+    def crashes(self, unit: Any) -> int:
+        """How often the unit was begun and never ended."""
+        return self._open[unit]
+
+    def begin(self, unit: Any) -> None:
+        """The unit's work starts."""
         self._open[unit] += 1
-        return self._open[unit] - 1
 
     def end(self, unit: Any) -> None:
         """The unit was finished, or failed with an error that its worker survived."""
@@ -35,18 +40,22 @@ class CrashCounter:
 
 
 @contextmanager
-def guarded(counter: Any, unit: Any) -> Iterator[None]:
-    """Count the unit as open inside the block; raises ModelFailed for one that crashed too often.
+def guarded(counter: Any, unit: Any, desks: Desks[Desk]) -> Iterator[Desk]:
+    """A desk for the unit, which counts as open inside the block.
 
-    Without a counter (in one's own process) nothing is counted.
+    Raises ModelFailed for a unit that crashed too often. Without a counter (in one's own process)
+    nothing is counted.
     """
     if counter is None:
-        yield
+        with desks.taken(alone=False) as desk:
+            yield desk
         return
-    crashes = ray.get(counter.begin.remote(unit))
+    crashes = ray.get(counter.crashes.remote(unit))
     if crashes >= MOST_CRASHES:
         raise ModelFailed(f"it ended {crashes} workers, as a crash or lack of memory does")
-    try:
-        yield
-    finally:
-        counter.end.remote(unit)
+    with desks.taken(alone=crashes > 0) as desk:
+        ray.get(counter.begin.remote(unit))
+        try:
+            yield desk
+        finally:
+            counter.end.remote(unit)

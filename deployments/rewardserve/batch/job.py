@@ -27,7 +27,13 @@ from rewardserve.batch.plan import Corpus, plan_corpus
 from rewardserve.batch.reward_columns import suffixes
 from rewardserve.batch.settings import BulkModel, BulkSettings
 from rewardserve.batch.shares import Share, share
-from rewardserve.batch.stage import Load, ScoreStage, StageSettings, load_model_scorer
+from rewardserve.batch.stage import (
+    UNITS_AT_ONCE,
+    Load,
+    ScoreStage,
+    StageSettings,
+    load_model_scorer,
+)
 from rewardserve.batch.storage import Folder
 from rewardserve.batch.unit_scoring import CorpusReading
 from rewardserve.batch.units import Unit
@@ -160,7 +166,9 @@ def _results_of_wave(
             compute=ray.data.ActorPoolStrategy(
                 min_size=min(part.actors, len(units)),
                 max_size=min(part.most, len(units)),
-                max_tasks_in_flight_per_actor=2,
+                max_tasks_in_flight_per_actor=UNITS_AT_ONCE,
+                max_concurrent_calls_per_actor=UNITS_AT_ONCE,
+                enable_true_multi_threading=True,
             ),
             num_cpus=part.cpus,
             num_gpus=stage.model.settings.gpus,
@@ -197,6 +205,8 @@ def _shares(models: Sequence[BulkModel], actors: int | None) -> list[Share]:
 def _set_up(context: Any) -> None:
     """The command shows its own progress; lost blocks come back as failed units."""
     context.target_max_block_size = 1  # in bytes: rows are never joined, and one row is one unit
+    # An actor is given no more units than it works on: the pool grows when each has all of them.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = -1

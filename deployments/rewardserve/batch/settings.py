@@ -54,7 +54,7 @@ class BulkSettings(Settings):
     truncate: bool = False
     """Shorten conversations over the model's limit instead of calling them bad rows."""
     unit_rows: Annotated[int, Field(ge=1)] = UNIT_ROWS
-    """Rows of one part file, and what a kill may cost each running replica."""
+    """Rows of one part file; rows of one part share the prefixes they have in common."""
 
     @property
     def names(self) -> list[str]:

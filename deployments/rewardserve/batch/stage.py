@@ -1,4 +1,4 @@
-"""The Ray Data stage of one model: an actor that holds the model and takes one unit at a time.
+"""The Ray Data stage of one model: an actor that holds the model and scores one unit at a time.
 
 With several models the units pass through one stage after another; each adds its columns, and the
 last one adds the routes' and writes the part. What travels between stages are the reward columns,
@@ -8,11 +8,13 @@ never the texts.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
 from rewardserve.batch.crashes import guarded
+from rewardserve.batch.desks import Desks, InTurn
+from rewardserve.batch.inputs.formats import Reader
 from rewardserve.batch.parts import write_part
 from rewardserve.batch.reward_columns import beside
 from rewardserve.batch.route_columns import open_routes
@@ -21,6 +23,9 @@ from rewardserve.batch.storage import Folder
 from rewardserve.batch.unit_scoring import CorpusReading, UnitScorer, copy_rows, score_unit
 from rewardserve.batch.units import Unit
 from rewardserve.errors import OutputFailed, RewardServeError, SettingsError
+
+UNITS_AT_ONCE: Final = 2
+"""In one actor: one is scored while the next one is read, or the last one written."""
 
 Load = Callable[[BulkModel], UnitScorer]
 
@@ -58,6 +63,14 @@ class StageSettings:
     last: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """What one unit's work reads the corpus with."""
+
+    scoring: Reader
+    copying: Reader
+
+
 def first_row(unit: Unit) -> dict[str, Any]:
     """A unit as the first stage takes it."""
     state = {"columns": b"", "computed_tokens": "{}", "tokens": 0, "failure": "", "fatal": ""}
@@ -65,19 +78,22 @@ def first_row(unit: Unit) -> dict[str, Any]:
 
 
 class ScoreStage:
-    """One replica of one model; called with a unit's row and answers with that row, extended."""
+    """One replica of one model; called with a unit's row and answers with that row, extended.
+
+    May be called by UNITS_AT_ONCE threads.
+    """
 
     def __init__(self, settings: StageSettings, load: Load, crashes: Any = None) -> None:
         self._settings = settings
         self._crashes = crashes
-        self._scoring_reader = settings.corpus.open()
-        self._copying_reader = settings.corpus.open()
+        corpus = settings.corpus
+        self._desks = Desks([Readers(corpus.open(), corpus.open()) for _ in range(UNITS_AT_ONCE)])
         self._folder = Folder(settings.out)
         routed = settings.last and settings.bulk.routes.names
-        self._routes = open_routes(settings.bulk, settings.corpus) if routed else None
+        self._routes = open_routes(settings.bulk, corpus) if routed else None
         self._broken = ""
         try:
-            self._scorer = load(settings.model)
+            self._scorer = InTurn(load(settings.model))
         except Exception as error:  # noqa: BLE001  (reported by every unit, and ends the run)
             self._broken = f"model {settings.model.name} cannot be loaded: {_reason(error)}"
 
@@ -88,8 +104,8 @@ class ScoreStage:
         if self._broken:
             return row | {"failure": self._broken, "fatal": "model"}
         try:
-            with guarded(self._crashes, (self._settings.suffix, row["index"])):
-                return self._score(row)
+            with guarded(self._crashes, (self._settings.suffix, row["index"]), self._desks) as desk:
+                return self._score(row, desk)
         except OutputFailed as error:
             return row | {"failure": error.message, "fatal": "output"}
         except SettingsError as error:
@@ -97,32 +113,32 @@ class ScoreStage:
         except Exception as error:  # noqa: BLE001  (the border: the unit fails, the run goes on)
             return row | {"failure": _reason(error)}
 
-    def _score(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _score(self, row: dict[str, Any], readers: Readers) -> dict[str, Any]:
         unit = Unit(**{name: row[name] for name in Unit.__slots__})
         settings = self._settings
-        scored = score_unit(
-            unit, settings.corpus, self._scoring_reader, self._scorer, settings.suffix
-        )
+        scored = score_unit(unit, settings.corpus, readers.scoring, self._scorer, settings.suffix)
         columns = scored.columns
         if row["columns"]:
             columns = beside(pa.ipc.open_stream(row["columns"]).read_all(), columns)
         computed = json.loads(row["computed_tokens"])
         computed[settings.model.name] = scored.computed_tokens
         if self._routes:
-            columns = beside(columns, self._routes.columns(unit, self._scoring_reader, columns))
+            columns = beside(columns, self._routes.columns(unit, readers.scoring, columns))
         if settings.last:
-            self._write(unit, columns, computed)
+            self._write(unit, readers.copying, columns, computed)
         return row | {
             "tokens": row["tokens"] + scored.tokens,
             "computed_tokens": json.dumps(computed),
             "columns": b"" if settings.last else _to_bytes(columns),
         }
 
-    def _write(self, unit: Unit, columns: pa.Table, computed_tokens: dict[str, int]) -> None:
+    def _write(
+        self, unit: Unit, reader: Reader, columns: pa.Table, computed_tokens: dict[str, int]
+    ) -> None:
         write_part(
             self._folder,
             unit.index,
-            copy_rows(unit, self._settings.corpus, self._copying_reader),
+            copy_rows(unit, self._settings.corpus, reader),
             columns,
             run=self._settings.run,
             computed_tokens=computed_tokens,

@@ -26,8 +26,9 @@ if TYPE_CHECKING:  # these bring torch, which only workers need
     from rewardserve.engine.scorer import ScoredBatch
     from rewardserve.families.base import Encoded
 
-CHUNK_TOKENS: Final = 65_536
-"""Tokens that are handed to the model at once: several packs, so that only the last is small."""
+CHUNK_TOKENS: Final = 2**20
+"""Tokens that are handed to the model at once, and so share what prefixes they have: a usual unit,
+and a bound for large ones."""
 
 T = TypeVar("T")
 

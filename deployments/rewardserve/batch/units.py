@@ -10,7 +10,7 @@ from typing import Final
 from rewardserve.errors import DataError
 
 UNIT_ROWS: Final = 1024
-"""What a kill may cost per model replica, and what one part file holds."""
+"""Rows of one part file. A kill may cost each actor the two units it has in hand."""
 
 MAX_UNITS: Final = 2_000_000
 """About what a driver of 8 GB can plan; a file's footer may claim any number of rows."""
