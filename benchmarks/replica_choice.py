@@ -12,9 +12,10 @@ import argparse
 import heapq
 import random
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from benchmarks.measure import save, table
@@ -33,8 +34,30 @@ LOADS = (0.5, 0.7, 0.8, 0.9, 0.95)
 CALLS, QUICK_CALLS = 60_000, 2_000
 SEED = 7
 
-Choose = Callable[[random.Random, Sequence[int], Sequence[int]], int]
-"""Known outstanding calls and tokens of each replica -> which one."""
+RESPONSES = 8
+"""Calls with one prompt, where prompts come back."""
+PROMPT_SHARE = 0.6
+"""Of a call's tokens, the prompt's."""
+RESPONSE_SPREAD_S = 2.0
+"""A prompt's responses are ready so long after it on average (exponential)."""
+CACHE_TOKENS = 65_536
+"""Prefixes that a replica keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Work that arrives."""
+
+    at_s: float
+    tokens: int
+    router: int
+    prompt: int
+    """Which prompt it has."""
+    prompt_tokens: int = 0
+
+
+Choose = Callable[[random.Random, Sequence[int], Sequence[int], Call], int]
+"""Known outstanding calls and tokens of each replica, and a call -> which one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +68,6 @@ class Policy:
     age_s: float = 0.0
     own: bool = False
     """Only the router's own calls are known, and those at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Work that arrives."""
-
-    at_s: float
-    tokens: int
-    router: int
 
 
 def none_yet() -> list[int]:
@@ -69,6 +83,9 @@ class Replica:
     calls: list[int] = field(default_factory=none_yet)
     """Waiting or running, of each router."""
     tokens: list[int] = field(default_factory=none_yet)
+    kept: OrderedDict[int, int] = field(default_factory=OrderedDict)
+    """Prompts whose keys and values are here, the one used last at the end, and their tokens."""
+    computed: int = 0
 
     def accept(self, call: Call) -> None:
         self.waiting.append(call)
@@ -84,10 +101,24 @@ class Replica:
     def start(self) -> float:
         """Seconds that the next pack takes, which runs then; a call that is longer runs alone."""
         room = PACK_TOKENS
-        while self.waiting and (not self.running or self.waiting[0].tokens <= room):
-            self.running.append(self.waiting.popleft())
-            room -= self.running[-1].tokens
-        return sum(call.tokens for call in self.running) / TOKENS_PER_S
+        while self.waiting and (not self.running or self._new_tokens(self.waiting[0]) <= room):
+            call = self.waiting.popleft()
+            self.running.append(call)
+            room -= self._new_tokens(call)
+            self._keep(call)
+        self.computed += PACK_TOKENS - room
+        return (PACK_TOKENS - room) / TOKENS_PER_S
+
+    def _new_tokens(self, call: Call) -> int:
+        return call.tokens - (call.prompt_tokens if call.prompt in self.kept else 0)
+
+    def _keep(self, call: Call) -> None:
+        if not call.prompt_tokens:
+            return
+        self.kept[call.prompt] = call.prompt_tokens
+        self.kept.move_to_end(call.prompt)
+        while sum(self.kept.values()) > CACHE_TOKENS:
+            self.kept.popitem(last=False)
 
 
 class View:
@@ -115,25 +146,39 @@ class View:
         self.tokens[index] += call.tokens
 
 
-def anyone(rng: random.Random, calls: Sequence[int], _tokens: Sequence[int]) -> int:
+def anyone(rng: random.Random, calls: Sequence[int], _tokens: Sequence[int], _: Call) -> int:
     return rng.randrange(len(calls))
 
 
-def fewer_calls_of_two(rng: random.Random, calls: Sequence[int], _tokens: Sequence[int]) -> int:
+def fewer_calls_of_two(
+    rng: random.Random, calls: Sequence[int], _tokens: Sequence[int], _: Call
+) -> int:
     """Serve's own."""
     return min(rng.sample(range(len(calls)), 2), key=calls.__getitem__)
 
 
-def fewer_tokens_of_two(rng: random.Random, _calls: Sequence[int], tokens: Sequence[int]) -> int:
+def fewer_tokens_of_two(
+    rng: random.Random, _calls: Sequence[int], tokens: Sequence[int], _: Call
+) -> int:
     return min(rng.sample(range(len(tokens)), 2), key=tokens.__getitem__)
 
 
-def fewest_calls(rng: random.Random, calls: Sequence[int], _tokens: Sequence[int]) -> int:
+def fewest_calls(rng: random.Random, calls: Sequence[int], _tokens: Sequence[int], _: Call) -> int:
     return _least(rng, calls)
 
 
-def fewest_tokens(rng: random.Random, _calls: Sequence[int], tokens: Sequence[int]) -> int:
+def fewest_tokens(rng: random.Random, _calls: Sequence[int], tokens: Sequence[int], _: Call) -> int:
     return _least(rng, tokens)
+
+
+def near_prompt(slack: int) -> Choose:
+    """The prompt's own replica while it has at most `slack` tokens more than the least."""
+
+    def choose(rng: random.Random, _calls: Sequence[int], tokens: Sequence[int], call: Call) -> int:
+        own = random.Random(call.prompt).randrange(len(tokens))
+        return own if tokens[own] <= min(tokens) + slack else _least(rng, tokens)
+
+    return choose
 
 
 def _least(rng: random.Random, counts: Sequence[int]) -> int:
@@ -150,6 +195,14 @@ POLICIES = {
     "fewer tokens of two, 2 s old": Policy(fewer_tokens_of_two, 2.0),
     "fewest tokens": Policy(fewest_tokens),
     "fewest of the router's own tokens": Policy(fewest_tokens, own=True),
+    "the same, or the prompt's replica within a quarter pack": Policy(
+        near_prompt(PACK_TOKENS // 4), own=True
+    ),
+    "the same, or the prompt's replica within half a pack": Policy(
+        near_prompt(PACK_TOKENS // 2), own=True
+    ),
+    "the same, or the prompt's replica within a pack": Policy(near_prompt(PACK_TOKENS), own=True),
+    "the prompt's replica, whatever is out": Policy(near_prompt(sys.maxsize), own=True),
     "fewest tokens, 100 ms old": Policy(fewest_tokens, 0.1),
     "fewest tokens, 2 s old": Policy(fewest_tokens, 2.0),
 }
@@ -163,10 +216,25 @@ def arrivals(
     tokens = [sum(_tokens(rng) for _ in range(rng.choice(groups))) for _ in range(count)]
     per_s = load * replicas * TOKENS_PER_S * count / sum(tokens)
     now, calls = 0.0, []
-    for size in tokens:
+    for prompt, size in enumerate(tokens):
         now += rng.expovariate(per_s)
-        calls.append(Call(now, size, rng.randrange(ROUTERS)))
+        calls.append(Call(now, size, rng.randrange(ROUTERS), prompt))
     return calls
+
+
+def arrivals_by_prompt(count: int, *, replicas: int, load: float, seed: int = SEED) -> list[Call]:
+    """The same, one response a call and RESPONSES calls a prompt, as each response is ready."""
+    rng = random.Random(seed)
+    sizes = [_tokens(rng) for _ in range(count // RESPONSES)]
+    per_s = load * replicas * TOKENS_PER_S / (RESPONSES * sum(sizes) / len(sizes))
+    now, calls = 0.0, []
+    for prompt, size in enumerate(sizes):
+        now += rng.expovariate(per_s)
+        shared = round(size * PROMPT_SHARE)
+        for _ in range(RESPONSES):
+            at_s = now + rng.expovariate(1 / RESPONSE_SPREAD_S)
+            calls.append(Call(at_s, size, rng.randrange(ROUTERS), prompt, shared))
+    return sorted(calls, key=lambda call: call.at_s)
 
 
 def _tokens(rng: random.Random) -> int:
@@ -174,8 +242,18 @@ def _tokens(rng: random.Random) -> int:
     return round(min(max(drawn, SHORTEST), LONGEST))
 
 
-def waits(calls: Sequence[Call], policy: Policy, *, replicas: int, seed: int = SEED) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one policy."""
+
+    waits_s: list[float]
     """Seconds that each call waited until its pack started, sorted."""
+    computed_share: float
+    """Of all calls' tokens."""
+
+
+def simulate(calls: Sequence[Call], policy: Policy, *, replicas: int, seed: int = SEED) -> Outcome:
+    """Every call run on one of the replicas."""
     rng = random.Random(seed)
     cluster = [Replica() for _ in range(replicas)]
     views = [View(cluster, policy, router) for router in range(ROUTERS)]
@@ -198,34 +276,46 @@ def waits(calls: Sequence[Call], policy: Policy, *, replicas: int, seed: int = S
         end_packs(call.at_s)
         view = views[call.router]
         view.refresh(call.at_s)
-        index = policy.choose(rng, view.calls, view.tokens)
+        index = policy.choose(rng, view.calls, view.tokens, call)
         view.sent(index, call)
         cluster[index].accept(call)
         if not cluster[index].running:
             start(call.at_s, index)
     end_packs(float("inf"))
-    return sorted(waited)
+    computed = sum(replica.computed for replica in cluster)
+    return Outcome(sorted(waited), computed / sum(call.tokens for call in calls))
+
+
+def cases(count: int, replicas: int, load: float) -> dict[str, list[Call]]:
+    """What may arrive."""
+    return {
+        "one conversation": arrivals(count, replicas=replicas, load=load),
+        "1 to 64 conversations": arrivals(count, replicas=replicas, load=load, groups=GROUPS),
+        f"one of {RESPONSES} responses to a prompt": arrivals_by_prompt(
+            count, replicas=replicas, load=load
+        ),
+    }
 
 
 def rows(count: int) -> list[dict[str, object]]:
     """Median and 99th percentile of the seconds waited, for every case and policy."""
     found = []
-    for name, groups in (("one conversation", (1,)), ("1 to 64 conversations", GROUPS)):
-        for replicas in REPLICAS:
-            for load in LOADS:
-                calls = arrivals(count, replicas=replicas, load=load, groups=groups)
-                for policy, chosen in POLICIES.items():
-                    seconds = waits(calls, chosen, replicas=replicas)
-                    found.append(
-                        {
-                            "a call is": name,
-                            "replicas": replicas,
-                            "load": load,
-                            "policy": policy,
-                            "p50_s": seconds[len(seconds) // 2],
-                            "p99_s": seconds[int(0.99 * len(seconds))],
-                        }
-                    )
+    for replicas, load in product(REPLICAS, LOADS):
+        for name, calls in cases(count, replicas, load).items():
+            for policy, chosen in POLICIES.items():
+                outcome = simulate(calls, chosen, replicas=replicas)
+                seconds = outcome.waits_s
+                found.append(
+                    {
+                        "a call is": name,
+                        "replicas": replicas,
+                        "load": load,
+                        "policy": policy,
+                        "p50_s": seconds[len(seconds) // 2],
+                        "p99_s": seconds[int(0.99 * len(seconds))],
+                        "computed": outcome.computed_share,
+                    }
+                )
     return found
 
 

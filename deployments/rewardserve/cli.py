@@ -180,16 +180,18 @@ def calibrate(
     out: Annotated[Path, typer.Option("--out", "-o", help="One file per model goes here.")],
     config: Config = None,
     columns: Columns = None,
+    dtype: DtypeOption = None,
+    gpus: Gpus = None,
     truncate: Truncate = False,
 ) -> None:
     """Measure what models' scores look like on a corpus, for routes that normalise them."""
-    from rewardserve.batch.lab.calibrate_command import CalibrateOptions, calibrate_models
+    from rewardserve.batch.lab.calibrate_command import calibrate_models
+    from rewardserve.batch.lab.scoring import lab_settings
 
-    options = CalibrateOptions(
-        inputs=inputs, out=out, models=models, config=config, columns=columns, truncate=truncate
-    )
     with _errors_to_exit_codes():
-        for name in calibrate_models(options):
+        given = _given(dtype=dtype, gpus=gpus)
+        settings = lab_settings(models, config, given, columns=columns, truncate=truncate)
+        for name in calibrate_models(inputs, out, settings):
             _announce(f"wrote {out / name}.json")
 
 
@@ -204,22 +206,16 @@ def routes(
     as_json: AsJson = False,
 ) -> None:
     """Try every configured route on a labelled corpus: accuracy, agreement, spread, cost."""
-    from rewardserve.batch.lab.routes_command import RoutesOptions, show_routes, try_routes
+    from rewardserve.batch.lab.routes_command import show_routes, try_routes
+    from rewardserve.batch.lab.scoring import lab_settings
     from rewardserve.serving.cluster_file import read_cluster_file
 
     with _errors_to_exit_codes():
         (router,) = read_cluster_file(config).routers.values()
-        options = RoutesOptions(
-            inputs=inputs,
-            scores=scores,
-            models=router.models,
-            routes=router.routes,
-            config=config,
-            calibration=Path(router.calibration) if router.calibration else None,
-            columns=columns,
-            truncate=truncate,
-        )
-        report = try_routes(options)
+        models = ",".join(router.models)
+        settings = lab_settings(models, config, columns=columns, truncate=truncate)
+        calibration = Path(router.calibration) if router.calibration else None
+        report = try_routes(inputs, scores, settings, router.routes, calibration=calibration)
         if as_json:
             _print_json(report)
         else:

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from rewardserve.batch.lab.calibrate_command import CalibrateOptions, calibrate_models
-from rewardserve.batch.lab.routes_command import RoutesOptions, show_routes, try_routes
-from rewardserve.batch.lab.scoring import pinned_revision
+from rewardserve.batch.lab.calibrate_command import calibrate_models
+from rewardserve.batch.lab.routes_command import show_routes, try_routes
+from rewardserve.batch.lab.scoring import lab_settings, pinned_revision
 from rewardserve.batch.settings import BulkModel
 from rewardserve.engine.scorer import load_scorer
 from rewardserve.errors import SettingsError
@@ -42,7 +42,8 @@ def models(zoo: Path) -> list[str]:
 def test_calibrations_hold_the_scores_of_the_corpus(
     ray_cluster: None, zoo: Path, pairs: Path, models: list[str], tmp_path: Path
 ) -> None:
-    made = calibrate_models(CalibrateOptions([str(pairs)], tmp_path, ",".join(models)))
+    studied = lab_settings(",".join(models))
+    made = calibrate_models([str(pairs)], tmp_path, studied)
     assert load_calibrations(tmp_path, MODELS, dict.fromkeys(MODELS)) == made
     table: pa.Table = pq.read_table(pairs)
     conversations = table["chosen"].to_pylist() + table["rejected"].to_pylist()
@@ -55,8 +56,7 @@ def test_calibrations_hold_the_scores_of_the_corpus(
     assert made["urm"].attributes.keys() == {
         "helpfulness", "correctness", "coherence", "complexity", "verbosity",
     }  # fmt: skip
-    again = calibrate_models(CalibrateOptions([str(pairs)], tmp_path, ",".join(models)))
-    assert again == made
+    assert calibrate_models([str(pairs)], tmp_path, studied) == made
 
 
 def test_routes_are_tried_on_scores_made_once(
@@ -67,7 +67,7 @@ def test_routes_are_tried_on_scores_made_once(
         "cheap": {"cascade": {"first": MODELS[0], "then": MODELS[1], "margin": 0.5}},
     }
     settings = {name: RouteSettings.model_validate(route) for name, route in routes.items()}
-    report = try_routes(RoutesOptions([str(pairs)], tmp_path, models, settings))
+    report = try_routes([str(pairs)], tmp_path, lab_settings(",".join(models)), settings)
     assert report["rows"] == ROWS
     assert set(report["names"]) == {*MODELS, "mean", "cheap"}
     for shown in report["names"].values():

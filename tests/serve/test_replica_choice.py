@@ -1,8 +1,11 @@
 """Calls go where the least work is out, and nothing that ends is counted on."""
 
 import asyncio
+import os
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
@@ -13,18 +16,23 @@ from ray import cloudpickle, serve
 from ray.serve.config import RequestRouterConfig
 from tests.serve.conftest import Served
 from tests.serve.fakes import conversation
-from tests.serve.test_under_load import Encoded, SlowScorer
+from tests.serve.test_under_load import Encoded, Scored, SlowScorer
 
 from rewardserve import app
 from rewardserve.serving.model_states import running_model
 from rewardserve.serving.replica_choice import (
+    NEAR_CHARS,
+    PROMPT_CHARS,
     ROUTING_S,
     LeastWorkRouter,
     OutstandingWork,
+    prompt_of,
+    ranked,
     work_of,
 )
 from rewardserve.serving.reward_model import RewardModel
 from rewardserve.settings import ModelSettings
+from rewardserve_client import Reward
 
 
 @pytest.fixture
@@ -100,11 +108,53 @@ def test_the_router_ranks_replicas_by_what_is_out() -> None:
         router.on_request_routed(request, ranks[0][0].replica_id, None)
         return str(ranks[0][0].replica_id)
 
-    first = [chosen("long", "x" * 100), chosen("short", "x"), chosen("middle", "x" * 10)]
+    far = NEAR_CHARS + 1
+    first = [chosen("long", "x" * 9 * far), chosen("short", "y" * far)]
+    first.append(chosen("middle", "z" * 3 * far))
     assert sorted(first) == list("abc")
-    assert chosen("next", "x") == first[1]
+    assert chosen("next", "x" * far) == first[1]
     router.on_request_completed(first[0], "long")
     assert chosen("last", "x") == first[0]
+
+
+def test_a_prompt_goes_home_until_hardly_more_is_a_lot_more() -> None:
+    replicas = ["a", "b", "c"]
+    idle = dict.fromkeys(replicas, 0)
+    assert ranked(replicas, idle.__getitem__, "") == replicas
+    home = ranked(replicas, idle.__getitem__, "prompt")[0]
+    others = [replica for replica in replicas if replica != home]
+    work = dict.fromkeys(replicas, 5) | {home: 5 + NEAR_CHARS}
+    assert ranked(replicas, work.__getitem__, "prompt") == [home, *others]
+    work[home] += 1
+    assert ranked(replicas, work.__getitem__, "prompt") == [*others, home]
+
+
+def test_homes_are_spread_evenly_and_hardly_move_when_replicas_come_or_go() -> None:
+    def homes(replicas: Sequence[str]) -> list[str]:
+        idle = dict.fromkeys(replicas, 0).__getitem__
+        return [ranked(replicas, idle, f"prompt {number}")[0] for number in range(2000)]
+
+    four = homes("abcd")
+    assert four == homes("dbca")
+    assert all(count == pytest.approx(500, rel=0.15) for count in Counter(four).values())
+    five = homes("abcde")
+    moved = [after for before, after in zip(four, five, strict=True) if before != after]
+    assert set(moved) == {"e"}
+    assert len(moved) == pytest.approx(400, rel=0.2)
+
+
+def test_a_prompts_responses_and_later_turns_have_one_home() -> None:
+    short = conversation("yes", prompt="Is it?")
+    other = conversation("no, " * 99, prompt="Is it?")
+    longer = [*other, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "."}]
+    assert prompt_of([[short]]) == prompt_of([[other, short]]) == prompt_of([[longer], True])
+    assert prompt_of([[short]]) != prompt_of([[conversation("yes", prompt="Was it?")]])
+    system = [{"role": "system", "content": "Be kind."}, *short]
+    assert prompt_of([[system]]) != prompt_of([[short]])
+    text, ids = "t" * PROMPT_CHARS, list(range(100))
+    assert prompt_of([[text + "one"]]) == prompt_of([[text + "two"]]) != prompt_of([["t"]])
+    assert prompt_of([[ids]]) == prompt_of([[[*ids, 7]]]) != prompt_of([[ids[1:]]])
+    assert prompt_of([]) == prompt_of([[]]) == prompt_of([[""]]) == prompt_of([[[]]]) == ""
 
 
 @pytest.mark.parametrize("haproxy", [True, False])
@@ -114,6 +164,48 @@ def test_ray_allows_no_choice_of_ours_behind_its_haproxy(
     monkeypatch.setattr(app, "RAY_SERVE_ENABLE_HA_PROXY", haproxy)
     config = RequestRouterConfig(**app.replica_choice())
     assert config.is_default_request_router() == haproxy
+
+
+def two_replicas(name: str, settings: ModelSettings, load: Callable[[ModelSettings], Any]) -> Any:
+    """A handle of a model that runs twice."""
+    for module in (SlowScorer.__module__, __name__):  # replicas cannot import the tests
+        cloudpickle.register_pickle_by_value(sys.modules[module])
+    deployment = serve.deployment(
+        name="RewardModel",
+        num_replicas=2,
+        ray_actor_options={"num_cpus": 0.1},
+        request_router_config=app.replica_choice(),
+        **app.COMMON,
+    )
+    serve.run(deployment(RewardModel).bind(settings, load), name=name, route_prefix=None)
+    return running_model(name)
+
+
+class NamedScorer(SlowScorer):
+    """Its score is the process it runs in."""
+
+    def score_encoded(self, batch: Sequence[Any]) -> Scored:
+        rewards = [Reward(score=float(os.getpid()), model="named") for _ in batch]
+        return Scored(rewards, len(batch), len(batch))
+
+
+def named_model(settings: ModelSettings) -> Any:
+    return NamedScorer()
+
+
+@pytest.mark.usefixtures("served")
+async def test_a_prompts_responses_meet_on_one_replica_and_prompts_on_all() -> None:
+    handle = two_replicas("named-pair", ModelSettings(source="slow"), named_model)
+
+    async def replica(prompt: int, response: int) -> float:
+        item = conversation(f"response {response}", prompt=f"prompt {prompt}")
+        answer = await handle.score.remote([item], False, "interactive", 60.0, False)
+        return float(answer.rewards[0].score)
+
+    found = [{await replica(prompt, each) for each in range(4)} for prompt in range(16)]
+    assert all(len(replicas) == 1 for replicas in found)
+    assert len(set.union(*found)) == 2
+    serve.delete("named-pair")
 
 
 class UnlikeScorer(SlowScorer):
@@ -130,20 +222,7 @@ def unlike_model(settings: ModelSettings) -> Any:
 @pytest.mark.nightly
 @pytest.mark.timeout(300)
 async def test_small_calls_do_not_wait_behind_a_large_one(served: Served) -> None:
-    # Replicas cannot import the tests.
-    for module in (SlowScorer.__module__, __name__):
-        cloudpickle.register_pickle_by_value(sys.modules[module])
-    deployment = serve.deployment(
-        name="RewardModel",
-        num_replicas=2,
-        ray_actor_options={"num_cpus": 0.1},
-        request_router_config=app.replica_choice(),
-        **app.COMMON,
-    )
-    settings = ModelSettings(source="slow", pack_tokens=3)
-    model = deployment(RewardModel).bind(settings, unlike_model)
-    serve.run(model, name="slow-pair", route_prefix=None)
-    handle: Any = running_model("slow-pair")
+    handle = two_replicas("slow-pair", ModelSettings(source="slow", pack_tokens=3), unlike_model)
 
     async def seconds(name: str, conversations: int = 1) -> float:
         began = time.monotonic()

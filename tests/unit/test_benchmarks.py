@@ -315,10 +315,14 @@ def test_peak_rates_go_by_the_most_specific_name() -> None:
 
 @pytest.mark.parametrize("policy", replica_choice.POLICIES.values())
 def test_every_simulated_call_is_run_once_whoever_chooses(policy: replica_choice.Policy) -> None:
-    calls = replica_choice.arrivals(500, replicas=3, load=0.8, groups=replica_choice.GROUPS)
-    waited = replica_choice.waits(calls, policy, replicas=3)
-    assert len(waited) == len(calls)
-    assert waited[0] >= 0
+    for calls in replica_choice.cases(500, 3, 0.8).values():
+        outcome = replica_choice.simulate(calls, policy, replicas=3)
+        assert len(outcome.waits_s) == len(calls)
+        assert outcome.waits_s[0] >= 0
+        alone = sum(call.tokens - call.prompt_tokens for call in calls)
+        shared = sum({call.prompt: call.prompt_tokens for call in calls}.values())
+        fewest = (alone + shared) / sum(call.tokens for call in calls)
+        assert fewest - 1e-9 <= outcome.computed_share <= 1 + 1e-9
 
 
 def test_the_simulated_load_is_the_one_that_was_asked_for() -> None:

@@ -1,23 +1,36 @@
-"""Which replica of a model gets the next call: the one with the least work that is still out.
+"""Which replica of a model gets the next call: the one with the least work that is still out, or,
+if that is hardly more, the one that has the prompt's keys and values.
 
 Serve counts calls, and one call holds sixty-four long conversations as well as a single short one.
-`python -m benchmarks.replica_choice` compares the two. Knows what its own router sent and what came
-back. Knows nothing of other routers' calls, which fall on all replicas alike, and asks nobody.
+A prompt's responses often come one by one, and each replica keeps what it computed last. `python -m
+benchmarks.replica_choice` compares. Knows what its own router sent and what came back. Knows
+nothing of other routers' calls, which fall on all replicas alike, and asks nobody.
 """
 
 import random
 import time
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from hashlib import blake2b
+from typing import Any, Final, TypeVar
 
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
-TOKEN_CHARS = 4
+TOKEN_CHARS: Final = 4
 """Characters that a token id counts as."""
 
-ROUTING_S = 1.0
+NEAR_CHARS: Final = 8192
+"""How much more may be out on a prompt's home: half a pack. With more of it fewer tokens are
+computed, and calls with nothing to share wait longer."""
+
+PROMPT_CHARS: Final = 256
+"""Of a text without messages, as much counts as its prompt."""
+
+ROUTING_S: Final = 1.0
 """A choice that no replica has confirmed by then counts no more: its caller has left."""
+
+
+Replica = TypeVar("Replica", bound=Hashable)
 
 
 class OutstandingWork:
@@ -68,7 +81,7 @@ class OutstandingWork:
 
 
 class LeastWorkRouter(RequestRouter):
-    """Serve's request router by `OutstandingWork`; a full replica leaves its calls to the next."""
+    """Serve's request router by `ranked`; a full replica leaves its calls to the next."""
 
     def initialize_state(self, **_: Any) -> None:
         self._outstanding = OutstandingWork()
@@ -78,16 +91,17 @@ class LeastWorkRouter(RequestRouter):
         candidate_replicas: list[RunningReplica],
         pending_request: PendingRequest | None = None,
     ) -> list[list[RunningReplica]]:
-        """The replicas, one by one, the one with the least work first; ties in any order."""
-        shuffled = random.sample(candidate_replicas, len(candidate_replicas))
-        order = sorted(shuffled, key=lambda replica: self._outstanding.of(replica.replica_id))
-        if pending_request is not None and order:
+        """The replicas, one by one, the one to be asked first first; ties in any order."""
+        replicas = {replica.replica_id: replica for replica in candidate_replicas}
+        arguments = () if pending_request is None else pending_request.args
+        shuffled = random.sample(list(replicas), len(replicas))
+        ids = ranked(shuffled, self._outstanding.of, prompt_of(arguments))
+        if pending_request is not None and ids:
             # All of them full: Serve is to pause before it asks again.
             pending_request.routing_context.should_backoff = True
             call = pending_request.metadata.internal_request_id
-            work = work_of(pending_request.args)
-            self._outstanding.choose(call, order[0].replica_id, work, time.monotonic())
-        return [[replica] for replica in order]
+            self._outstanding.choose(call, ids[0], work_of(arguments), time.monotonic())
+        return [[replicas[replica_id]] for replica_id in ids]
 
     def on_request_routed(
         self,
@@ -103,6 +117,49 @@ class LeastWorkRouter(RequestRouter):
         internal_request_id: str,
     ) -> None:
         self._outstanding.end(internal_request_id)
+
+
+def ranked(
+    replicas: Sequence[Replica], work: Callable[[Replica], int], prompt: str
+) -> list[Replica]:
+    """The one with the least work first, before it the prompt's home if that has hardly more.
+
+    Every router finds the same home without asking, and when replicas come or go few prompts move
+    (rendezvous hashing, Thaler and Ravishankar 1998). An empty prompt has none.
+    """
+    order = sorted(replicas, key=work)
+    if not prompt or not order:
+        return order
+    home = max(order, key=lambda replica: _rendezvous(prompt, replica))
+    if work(home) <= work(order[0]) + NEAR_CHARS:
+        order.remove(home)
+        order.insert(0, home)
+    return order
+
+
+def _rendezvous(prompt: str, replica: Hashable) -> bytes:
+    return blake2b(f"{replica} {prompt}".encode(errors="replace"), digest_size=8).digest()
+
+
+def prompt_of(arguments: Sequence[Any]) -> str:
+    """What the first conversation of a call of `RewardModel.score` begins with, in 16 characters.
+
+    Of messages all up to the first user's, which later turns and other responses leave as they are.
+    Empty for calls that score nothing.
+    """
+    items = arguments[0] if arguments else ()
+    if not items or not items[0]:
+        return ""
+    return blake2b(_beginning(items[0]).encode(errors="replace"), digest_size=8).hexdigest()
+
+
+def _beginning(item: Any) -> str:
+    if isinstance(item, str):
+        return item[:PROMPT_CHARS]
+    if isinstance(item[0], int):
+        return repr(item[: PROMPT_CHARS // TOKEN_CHARS])
+    first_user = next((place for place, message in enumerate(item) if message["role"] == "user"), 0)
+    return "\n".join(message["content"] for message in item[: first_user + 1])
 
 
 def work_of(arguments: Sequence[Any]) -> int:

@@ -1,14 +1,10 @@
 """`rewardserve calibrate`: what models' scores look like on a corpus, one file per model."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from rewardserve.batch.columns import parse_overrides
 from rewardserve.batch.lab.scored_rows import ScoredBatch, scored_batches
 from rewardserve.batch.lab.scoring import Scored, pinned_revision, score_corpus
-from rewardserve.batch.models import resolve_models
 from rewardserve.batch.score_command import ray_cluster
 from rewardserve.batch.settings import BulkSettings
 from rewardserve.batch.stage import Load, load_model_scorer
@@ -16,44 +12,21 @@ from rewardserve.routing.calibration import Calibration, Calibrator, save_calibr
 from rewardserve_client import Reward
 
 
-@dataclass(frozen=True, slots=True)
-class CalibrateOptions:
-    """The options of the command, as they are typed."""
-
-    inputs: Sequence[str]
-    out: Path
-    models: str
-    """`a,b,...`: names in `config`, folders or hub ids (`[name=]source[@revision]`)."""
-    config: Path | None = None
-    model_settings: Mapping[str, Any] = field(default_factory=dict)
-    columns: str | None = None
-    truncate: bool = False
-
-    def bulk_settings(self) -> BulkSettings:
-        """Raises SettingsError."""
-        return BulkSettings(
-            models=resolve_models(self.models, self.config, self.model_settings),
-            columns=parse_overrides(self.columns),
-            truncate=self.truncate,
-        )
-
-
 def calibrate_models(
-    options: CalibrateOptions, load: Load = load_model_scorer
+    inputs: Sequence[str], out: Path, settings: BulkSettings, load: Load = load_model_scorer
 ) -> dict[str, Calibration]:
     """Score the corpus with every model, and write `<out>/<model>.json` for each.
 
     The scores stay in `<out>/scores`, so that a run that was ended goes on where it was. Rows that
     cannot be scored are left out. Raises RewardServeError's kinds.
     """
-    settings = options.bulk_settings()
     revisions = {model.name: pinned_revision(model) for model in settings.models}
     with ray_cluster():
-        scored = score_corpus(options.inputs, options.out / "scores", settings, load)
+        scored = score_corpus(inputs, out / "scores", settings, load)
     sources = {model.name: model.settings.source for model in settings.models}
     calibrations = calibrations_of(scored, sources, revisions)
     for calibration in calibrations.values():
-        save_calibration(calibration, options.out)
+        save_calibration(calibration, out)
     return calibrations
 
 

@@ -3,18 +3,16 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from rewardserve.batch.columns import parse_overrides
 from rewardserve.batch.lab.route_lab import RouteLab
 from rewardserve.batch.lab.scored_rows import scored_batches
 from rewardserve.batch.lab.scoring import Scored, score_corpus
-from rewardserve.batch.models import resolve_models, revision_of
+from rewardserve.batch.models import revision_of
 from rewardserve.batch.score_command import ray_cluster
 from rewardserve.batch.settings import BulkSettings
 from rewardserve.batch.stage import Load, load_model_scorer
@@ -24,49 +22,26 @@ from rewardserve.routing.calibration import load_calibrations
 from rewardserve.routing.plan import Plan, resolve
 
 
-@dataclass(frozen=True, slots=True)
-class RoutesOptions:
-    """The options of the command, and what a router's settings say."""
-
-    inputs: Sequence[str]
-    scores: Path
-    """Folder that keeps the models' scores, so that routes can be changed and tried again."""
-    models: Sequence[str]
-    routes: Mapping[str, RouteSettings]
-    config: Path | None = None
-    """The cluster.yaml in which the models are named."""
-    calibration: Path | None = None
-    """Folder of the calibrations that routes need."""
-    model_settings: Mapping[str, Any] = field(default_factory=dict)
-    columns: str | None = None
-    truncate: bool = False
-
-    def bulk_settings(self) -> BulkSettings:
-        """Raises SettingsError."""
-        return BulkSettings(
-            models=resolve_models(",".join(self.models), self.config, self.model_settings),
-            columns=parse_overrides(self.columns),
-            truncate=self.truncate,
-        )
-
-
-def try_routes(options: RoutesOptions, load: Load = load_model_scorer) -> dict[str, Any]:
+def try_routes(
+    inputs: Sequence[str],
+    scores: Path,
+    settings: BulkSettings,
+    routes: Mapping[str, RouteSettings],
+    *,
+    calibration: Path | None = None,
+    load: Load = load_model_scorer,
+) -> dict[str, Any]:
     """What every model and route makes of the corpus: accuracy, agreement, spread and cost.
 
-    Raises RewardServeError's kinds.
+    The models' scores stay under `scores`, so that routes can be changed and tried again;
+    `calibration` is the folder of what routes need. Raises RewardServeError's kinds.
     """
-    settings = options.bulk_settings()
     revisions = {model.name: revision_of(model) for model in settings.models}
-    plan = _plan(options, revisions)  # before anything is scored
+    known = load_calibrations(calibration, revisions, revisions) if calibration else {}
+    plan = resolve(routes, list(revisions), known)  # before anything is scored
     with ray_cluster():
-        scored = score_corpus(options.inputs, options.scores, settings, load)
+        scored = score_corpus(inputs, scores, settings, load)
     return asyncio.run(_tried(plan, scored, revisions)) | {"rows": scored.corpus.manifest["rows"]}
-
-
-def _plan(options: RoutesOptions, revisions: Mapping[str, str | None]) -> Plan:
-    folder = options.calibration
-    known = load_calibrations(folder, revisions, revisions) if folder else {}
-    return resolve(options.routes, list(revisions), known)
 
 
 async def _tried(plan: Plan, scored: Scored, revisions: Mapping[str, str | None]) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """Has a corpus scored by several models, in a folder that the same experiment finds again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
+from rewardserve.batch.columns import parse_overrides
 from rewardserve.batch.job import open_run, score_missing
 from rewardserve.batch.manifest import describe_run, fingerprint
-from rewardserve.batch.models import revision_of
+from rewardserve.batch.models import resolve_models, revision_of
 from rewardserve.batch.output import ScoredCorpus, open_scored
 from rewardserve.batch.plan import plan_corpus
 from rewardserve.batch.settings import BulkModel, BulkSettings
@@ -26,6 +28,22 @@ class Scored:
     corpus: ScoredCorpus
     data: str
     """Fingerprint of the input files and of how their rows were read."""
+
+
+def lab_settings(
+    models: str,
+    config: Path | None = None,
+    model_settings: Mapping[str, Any] = {},
+    *,
+    columns: str | None = None,
+    truncate: bool = False,
+) -> BulkSettings:
+    """Of an experiment's options: models alone, as `resolve_models`; raises SettingsError."""
+    return BulkSettings(
+        models=resolve_models(models, config, model_settings),
+        columns=parse_overrides(columns),
+        truncate=truncate,
+    )
 
 
 def score_corpus(
