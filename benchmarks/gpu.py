@@ -124,7 +124,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", nargs="+", choices=list(MODELS), default=list(MODELS))
-    parser.add_argument("--minutes", type=float, default=8, help="start nothing after so many")
+    parser.add_argument("--minutes", type=float, default=7, help="start nothing after so many")
     parser.add_argument("--tiny", action="store_true", help="tiny models on the CPU")
     parser.add_argument("--results", type=Path, help="keep the figures in this folder")
     return parser.parse_args(arguments)
@@ -163,12 +163,11 @@ def figures(
     work: Sequence[Work],
     ends: float,
 ) -> Iterator[tuple[str, list[Row]]]:
-    """Rows of the record's parts, as they are made: each model's speed, then all agreements."""
-    for name, config in models.items():
-        yield from (("speed", rows) for rows in speed(name, config, device, work, ends))
-        _release(device)
+    """Rows of the record's parts, as they are made: each model's agreement, then its speed."""
     for name, config in models.items():
         yield "agreement", agreement(name, config, device, ends)
+        _release(device)
+        yield from (("speed", rows) for rows in speed(name, config, device, work, ends))
         _release(device)
 
 
@@ -206,6 +205,8 @@ def agreement(
     sequences = SMALL_CASE.sequences(exact.config.vocab_size)
     reference = Stock(exact, "one at a time")(sequences).scores
     rounded = copy.deepcopy(exact).to(torch.bfloat16)
+    # A model that is loaded in bfloat16 keeps its rotary frequencies in float32.
+    rounded.base_model.rotary_emb = copy.deepcopy(exact.base_model.rotary_emb)
     makers: dict[str, Callable[[], Contender]] = {
         f"rewardserve {backend}, {str(made.dtype).removeprefix('torch.')}": partial(
             Ours, made, backend
@@ -294,7 +295,7 @@ def _speed(
     samples = interleave(
         {name: run(name) for name, note in notes.items() if note is None},
         repeats=REPEATS,
-        budget_s=BUDGET_S,
+        budget_s=min(BUDGET_S, ends - time.monotonic()),
     )
     seconds = {name: median_of(runs) for name, runs in samples.items() if notes[name] is None}
     best = min(

@@ -46,7 +46,8 @@ class ModelSettings(Settings):
     """Commit of a hub id."""
     dtype: Dtype = "float32"
     quantize: Quantization | None = None
-    """Keep the layers' weights in 8 bits; refused for models whose cards forbid it."""
+    """Keep the layers' weights in 8 bits; refused for models whose cards forbid it, and beside
+    float16."""
     gpus: Annotated[float, Field(ge=0)] = 0
     """GPUs per replica; a fraction shares one. 0 runs on CPU."""
     cpus: Annotated[float, Field(gt=0)] = 1

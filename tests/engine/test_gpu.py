@@ -18,6 +18,7 @@ from rewardserve.settings import Dtype
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # the compiler's own
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),  # it is a prototype
 ]
 
 CUDA = torch.device("cuda", 0)
@@ -68,9 +69,11 @@ def test_each_backend_gives_the_scores_of_the_cpu(
 @pytest.fixture
 def forbid_waiting() -> Iterator[None]:
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    yield
-    torch.cuda.set_sync_debug_mode("default")
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("backend", ["flash", "flex", "sdpa"])

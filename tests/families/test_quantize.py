@@ -72,6 +72,12 @@ def test_models_whose_cards_forbid_it_are_refused(folder: Path) -> None:
     assert load_model(str(folder)).quantize is None
 
 
+@pytest.mark.parametrize("how", ["int8", "fp8"])
+def test_float16_is_refused_beside_8_bits(folder: Path, how: str) -> None:
+    with pytest.raises(SettingsError, match=r"overflow float16.*bfloat16"):
+        load_model(str(folder), dtype="float16", quantize=how)
+
+
 def test_the_effect_counts_pairs_that_change_order() -> None:
     effect = quantization_effect([1.0, 0.0, 2.0, 3.0], [1.5, 0.0, 3.0, 2.75])
     assert effect.mean_difference == pytest.approx((0.5 + 0.0 + 1.0 + 0.25) / 4)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor
+from torch._dynamo import config as compile_settings
 from torch.fx.experimental import _config as shape_settings
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import pad
@@ -115,25 +116,24 @@ def _visible(rows: Tensor, ends: Tensor, positions: Tensor, window: int | None) 
 def _whole_blocks(states: Tensor, length: int) -> Tensor:
     """[1, heads, length, dim] of states [heads, rows + SPARE_ROWS, dim], finite throughout.
 
-    Always a part of something longer: a contiguous tensor would be compiled for apart.
+    Contiguous: with a stride of its own for heads, the compiler could not know that rows are
+    aligned, and the kernel would read two bytes at a time.
     """
-    missing = max(0, length + 1 - states.shape[1])
-    return pad(states, (0, 0, 0, missing))[None, :, :length]
+    return pad(states, (0, 0, 0, length - states.shape[1]))[None]
 
 
 def _kernel(query: Tensor, key: Tensor, value: Tensor, **masks: Any) -> Tensor:
     run = _compiled() if query.is_cuda else flex_attention
     # Two dimensions that are equal in the first pack need not be in the next.
-    with shape_settings.patch(use_duck_shape=False):  # type: ignore[attr-defined]
+    shapes = shape_settings.patch(use_duck_shape=False)  # type: ignore[attr-defined]
+    with shapes, compile_settings.patch(recompile_limit=KERNELS):
         attended: Tensor = run(query, key, value, scale=1.0, enable_gqa=True, **masks)
     return attended
 
 
 @cache
 def _compiled() -> Any:
-    # The overloads lack the limit.
-    compile_: Any = torch.compile
-    return compile_(flex_attention, dynamic=True, recompile_limit=KERNELS)
+    return torch.compile(flex_attention, dynamic=True)
 
 
 @cache

@@ -80,12 +80,12 @@ def load_model(
     `cuda` without a number means every visible GPU, of which one is used where one is enough.
 
     Raises CheckpointError or one of its kinds when it cannot be loaded exactly and safely, and
-    SettingsError when `max_tokens` is over the model's limit or it must not be quantised.
+    SettingsError when `max_tokens` is over the model's limit or it must not be quantised so.
     """
     found = locate(source, revision)
     checkpoint, adapter = _read_parts(found.folder)
     entry = described(source, found.folder)
-    _refuse_unfit_quantization(source, entry, quantize)
+    _refuse_unfit_quantization(source, entry, quantize, dtype)
     family = family_of(checkpoint, entry.family)
     tokenizer = _nearest_tokenizer(found.folder, checkpoint.folder)
     text = _text_policy(tokenizer, entry.text, checkpoint)
@@ -122,9 +122,17 @@ def _read_parts(folder: Path) -> tuple[Checkpoint, Adapter | None]:
 
 
 def _refuse_unfit_quantization(
-    source: str, entry: ModelSpec, quantize: Quantization | None
+    source: str, entry: ModelSpec, quantize: Quantization | None, dtype: Dtype
 ) -> None:
-    if quantize is not None and not entry.quantizable:
+    if quantize is None:
+        return
+    if dtype == "float16":
+        raise SettingsError(
+            f"{source}: products with 8-bit weights overflow float16 before they are scaled; "
+            "set dtype to bfloat16",
+            "quantize",
+        )
+    if not entry.quantizable:
         raise SettingsError(
             f"{source} loses its accuracy in 8 bits, as its card or benchmark says; "
             "leave quantize out",
