@@ -160,22 +160,27 @@ def _show(summary: dict[str, Any], *, as_json: bool) -> None:
         highlight=False,
     )
     for name, model in summary["models"].items():
-        console.print(_table(name, model))
+        console.print(f"\n{name}: {_described(model['scores'])}", markup=False, highlight=False)
+        for kind, count in model["errors"].items():
+            console.print(f"{count:,} without a score: {kind}", markup=False, highlight=False)
+        if model["accuracy"]:
+            console.print(_accuracy(model["accuracy"]))
 
 
-def _table(name: str, model: dict[str, Any]) -> Table:
-    table = Table(title=name, title_justify="left")
+def _described(scores: Mapping[str, Any]) -> str:
+    if not scores["count"]:
+        return "no scores"
+    return (
+        f"{scores['count']:,} scores, mean {scores['mean']:.3f}, std {scores['std']:.3f}, "
+        f"{scores['lowest']:.3f} to {scores['highest']:.3f}"
+    )
+
+
+def _accuracy(subsets: Mapping[str, Any]) -> Table:
+    table = Table()
     for heading in ("", "rows", "accuracy", "by chance", "ties"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for subset, counts in model["accuracy"].items():
+        table.add_column(heading, justify="right" if heading else "left")
+    for subset, counts in subsets.items():
         rates = (f"{counts[key]:.1%}" for key in ("accuracy", "by_chance"))
         table.add_row(subset, f"{counts['rows']:,}", *rates, f"{counts['ties']:,}")
-    scores = model["scores"]
-    if scores["count"]:
-        table.caption = (
-            f"{scores['count']:,} scores, mean {scores['mean']:.3f}, std {scores['std']:.3f}, "
-            f"{scores['lowest']:.3f} to {scores['highest']:.3f}"
-        )
-    for kind, count in model["errors"].items():
-        table.add_row(f"error: {kind}", f"{count:,}", "", "", "")
     return table
