@@ -130,7 +130,8 @@ def test_packed_hidden_states_equal_the_plain_model(name: str, shape: str) -> No
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize("backend", ["sdpa", "flash"])
+@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @torch.inference_mode()
 def test_what_is_known_need_not_be_computed(
     name: str, backend: Backend, monkeypatch: pytest.MonkeyPatch

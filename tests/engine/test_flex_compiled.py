@@ -16,6 +16,7 @@ from torch.nn.attention.flex_attention import flex_attention
 from rewardserve.engine import flex
 from rewardserve.engine.attention import SPARE_ROWS, AttentionSettings, SpanAttention
 from rewardserve.engine.flex import FlexAttention
+from rewardserve.engine.prefixes import without_known
 from rewardserve.engine.spans import node_spans
 from rewardserve.engine.tree import Pack, plan_packs
 
@@ -46,14 +47,16 @@ def packs() -> Iterator[tuple[Pack, list[int]]]:
             np.concatenate([prompt, random.integers(1, 99, length)]).astype(np.int32)
             for length in lengths
         ]
-        (pack,) = plan_packs(sequences, pack_tokens=10**6)
-        yield (
-            pack,
-            [
-                pack.locate(leaf, len(sequences[sequence]) - 1)
-                for sequence, leaf in zip(pack.sequences, pack.leaves, strict=True)
-            ],
-        )
+        (whole,) = plan_packs(sequences, pack_tokens=10**6)
+        for known in (0, prompt_tokens // 2):
+            pack, _ = without_known(whole, dict.fromkeys(range(answers), known))
+            yield (
+                pack,
+                [
+                    pack.locate(leaf, len(sequences[sequence]) - 1)
+                    for sequence, leaf in zip(pack.sequences, pack.leaves, strict=True)
+                ],
+            )
 
 
 def states(heads: int, tokens: int) -> Tensor:
@@ -63,10 +66,10 @@ def states(heads: int, tokens: int) -> Tensor:
 def check_all() -> None:
     torch.manual_seed(0)
     for pack, rows in packs():
-        tokens = len(pack.token_ids)
+        tokens, keys = len(pack.token_ids), max(node.end for node in pack.nodes)
         everywhere, readouts = FlexAttention(pack, None, CPU), FlexAttention(pack, rows, CPU)
         for how in KINDS:
-            query, key, value = states(4, tokens), states(2, tokens), states(2, tokens)
+            query, key, value = states(4, tokens), states(2, keys), states(2, keys)
             expected = SpanAttention(node_spans(pack), torch.float32, CPU).attend(
                 query, key, value, how
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,13 +29,11 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
 """Of a score; the zoo's spread over units."""
 
 
-def scorer_on(
-    folder: Path, backend: str, dtype: Dtype, *, pack_tokens: int | None = None
-) -> Scorer:
+def scorer_on(folder: Path, backend: str, dtype: Dtype, **more: Any) -> Scorer:
     if backend not in available_backends(CUDA, DTYPES[dtype]):
         pytest.skip(f"no {backend} here for {dtype}")
     model = load_model(str(folder), device="cuda:0", dtype=dtype)
-    return Scorer(model, pack_tokens=pack_tokens, attention=backend)  # type: ignore[arg-type]
+    return Scorer(model, attention=backend, **more)  # type: ignore[arg-type]
 
 
 def corpus(scorer: Scorer) -> list[Encoded]:
@@ -64,6 +63,19 @@ def test_each_backend_gives_the_scores_of_the_cpu(
     expected = load_scorer(str(zoo / name)).score_encoded(encoded).rewards
     for reward, exact in zip(scorer.score_encoded(encoded).rewards, expected, strict=True):
         assert reward.score == pytest.approx(exact.score, abs=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("backend", ["flash", "flex", "sdpa"])
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_known_is_not_computed_again(zoo: Path, name: str, backend: str) -> None:
+    scorer = scorer_on(zoo / name, backend, "bfloat16", prefix_cache_gib=0.1)
+    encoded = corpus(scorer)
+    expected = load_scorer(str(zoo / name)).score_encoded(encoded).rewards
+    first = scorer.score_encoded(encoded[:5])
+    later = scorer.score_encoded(encoded)
+    assert later.computed_tokens < later.tokens - first.computed_tokens / 2
+    for reward, exact in zip(later.rewards, expected, strict=True):
+        assert reward.score == pytest.approx(exact.score, abs=TOLERANCE["bfloat16"])
 
 
 @pytest.fixture

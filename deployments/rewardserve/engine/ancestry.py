@@ -1,7 +1,8 @@
 """Which tokens of a pack see which, in square blocks: what a block-sparse kernel may skip.
 
-A token sees the earlier tokens whose subtree has not ended when it comes: the pack is in
-depth-first order. Arithmetic on packs alone. Knows no tensors.
+The computed tokens are in depth-first order, so that those who see a token are neighbours: itself
+and what follows in its subtree, or, for one that is known and lies behind them, its whole subtree.
+Arithmetic on packs alone. Knows no tensors.
 """
 
 from dataclasses import dataclass
@@ -31,31 +32,46 @@ class Blocks:
     """All pairs see each other."""
 
 
-def subtree_ends(pack: Pack) -> Integers:
-    """For each node, the index behind the last token of its subtree."""
-    ends = [node.end for node in pack.nodes]
-    for index in range(len(pack.nodes) - 1, -1, -1):
-        parent = pack.nodes[index].parent
-        if parent >= 0:
-            ends[parent] = max(ends[parent], ends[index])
-    return np.array(ends)
+@dataclass(frozen=True, slots=True)
+class Visibility:
+    """For each row of keys, computed ones first, who sees it."""
+
+    begins: Integers
+    """The first row of queries that sees it."""
+    ends: Integers
+    """The row behind the last one."""
+    positions: Integers
+    """On its path."""
+
+
+def visibility(pack: Pack) -> Visibility:
+    """Of all rows that the nodes of `pack` have."""
+    nodes = _Nodes.of(pack)
+    order = np.argsort(nodes.starts)
+    sizes = (nodes.stops - nodes.starts)[order]
+    rows = np.arange(sizes.sum())
+    return Visibility(
+        begins=np.where(rows < len(pack.token_ids), rows, np.repeat(nodes.low[order], sizes)),
+        ends=np.repeat(nodes.high[order], sizes),
+        positions=rows + np.repeat((nodes.depths - nodes.starts)[order], sizes),
+    )
 
 
 def token_blocks(pack: Pack, window: int | None) -> Blocks:
-    """The blocks of all tokens of `pack`, which see `window` positions of their paths."""
-    counts = _pairs(pack)
+    """The blocks of the computed tokens, which see `window` positions of their paths."""
+    counts = _pairs(_Nodes.of(pack), len(pack.token_ids))
     partial, full = counts > 0, counts == BLOCK**2
     if window is not None:
-        positions = padded(pack.position_ids).reshape(-1, BLOCK)
-        first, last = positions.min(1), positions.max(1)
-        partial &= first[:, None] - last < window
-        full &= last[:, None] - first < window
+        positions = padded(visibility(pack).positions).reshape(-1, BLOCK)
+        queries, first, last = positions[: len(counts)], positions.min(1), positions.max(1)
+        partial &= queries.min(1)[:, None] - last < window
+        full &= queries.max(1)[:, None] - first < window
     return Blocks(partial & ~full, full)
 
 
 def readout_blocks(pack: Pack, readouts: int) -> Blocks:
     """For `readouts` single tokens, all blocks: there are too few to be worth a search."""
-    shape = _count(readouts), _count(len(pack.token_ids))
+    shape = _count(readouts), _count(max(node.end for node in pack.nodes))
     return Blocks(np.ones(shape, bool), np.zeros(shape, bool))
 
 
@@ -64,17 +80,43 @@ def padded(values: NDArray[np.integer]) -> Integers:
     return np.pad(values.astype(np.int64), (0, _count(len(values)) * BLOCK - len(values)))
 
 
-def _pairs(pack: Pack) -> NDArray[np.float64]:
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    """The nodes of a pack as arrays, and the computed rows [low, high) of their subtrees."""
+
+    starts: Integers
+    stops: Integers
+    depths: Integers
+    low: Integers
+    high: Integers
+
+    @classmethod
+    def of(cls, pack: Pack) -> "_Nodes":
+        computed = len(pack.token_ids)
+        starts, stops = [n.start for n in pack.nodes], [n.end for n in pack.nodes]
+        low = [min(computed, start) for start in starts]
+        high = [stop if stop <= computed else 0 for stop in stops]
+        for index in range(len(pack.nodes) - 1, -1, -1):
+            parent = pack.nodes[index].parent
+            if parent >= 0:
+                low[parent] = min(low[parent], low[index])
+                high[parent] = max(high[parent], high[index])
+        depths = [node.depth for node in pack.nodes]
+        return cls(*map(np.array, (starts, stops, depths, low, high)))
+
+
+def _pairs(nodes: _Nodes, computed: int) -> NDArray[np.float64]:
     """How many pairs of each two blocks, of queries and of keys, see each other."""
-    starts = np.array([node.start for node in pack.nodes])
-    ends = np.array([node.end for node in pack.nodes])
-    blocks = _count(len(pack.token_ids))
-    own = _overlaps(starts, ends, blocks)
-    below = _overlaps(ends, subtree_ends(pack), blocks)
-    # Descendants see all of a node. Its own tokens see those of earlier blocks, and causally
-    # those of their own block.
-    causal = np.tril(own.T @ own, -1) + np.diag((own * (own + 1) / 2).sum(0))
-    pairs: NDArray[np.float64] = below.T @ own + causal
+    queries, keys = _count(computed), _count(int(nodes.stops.max()))
+    own = _overlaps(nodes.starts, nodes.stops, keys)
+    known = nodes.starts >= computed
+    below = _overlaps(np.where(known, nodes.low, nodes.stops), nodes.high, queries)
+    # Descendants see all of a node. Its own tokens, where computed, see those of earlier blocks,
+    # and causally those of their own block.
+    self_seen = own * ~known[:, None]
+    causal = np.tril(self_seen.T @ self_seen, -1)
+    causal += np.diag((self_seen * (self_seen + 1) / 2).sum(0))
+    pairs: NDArray[np.float64] = below.T @ own + causal[:queries]
     return pairs
 
 

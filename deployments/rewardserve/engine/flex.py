@@ -20,8 +20,8 @@ from rewardserve.engine.ancestry import (
     BLOCK,
     padded,
     readout_blocks,
-    subtree_ends,
     token_blocks,
+    visibility,
 )
 from rewardserve.engine.attention import AttentionSettings
 from rewardserve.engine.staging import staged
@@ -37,14 +37,13 @@ class FlexAttention:
 
     def __init__(self, pack: Pack, rows: Sequence[int] | None, device: torch.device) -> None:
         self._pack, self._given_rows, self._device = pack, rows, device
-        tokens = len(pack.token_ids)
-        places = np.arange(tokens) if rows is None else np.array(rows)
-        sizes = [node.end - node.start for node in pack.nodes]
+        places = np.arange(len(pack.token_ids)) if rows is None else np.array(rows)
+        seen = visibility(pack)
         self._queries = len(places)
         self._rows = staged(padded(places), device, torch.int32)
-        ends = np.repeat(subtree_ends(pack), sizes)
-        self._subtree_ends = staged(padded(ends), device, torch.int32)
-        self._positions = staged(padded(pack.position_ids), device, torch.int32)
+        # In one tensor: the compiler's names for more sizes than ten run into each other.
+        keys = np.stack([padded(each) for each in (seen.begins, seen.ends, seen.positions)])
+        self._keys = staged(keys, device, torch.int32)
         self._masks: dict[int | None, BlockMask] = {}
         self._elsewhere: dict[torch.device, FlexAttention] = {}
 
@@ -60,8 +59,8 @@ class FlexAttention:
         """As `SpanAttention.attend`."""
         attended = _kernel(
             _whole_blocks(query, len(self._rows)),
-            _whole_blocks(key, len(self._positions)),
-            _whole_blocks(value, len(self._positions)),
+            _whole_blocks(key, self._keys.shape[1]),
+            _whole_blocks(value, self._keys.shape[1]),
             score_mod=None if how.softcap is None else _softcap(how.softcap, query.device),
             block_mask=self._mask(how.window),
         )
@@ -79,11 +78,31 @@ class FlexAttention:
                 *self._ordered(blocks.partial),
                 *self._ordered(blocks.full),
                 BLOCK_SIZE=BLOCK,
-                mask_mod=_visible(self._rows, self._subtree_ends, self._positions, window),
-                seq_lengths=(len(self._rows), len(self._positions)),
+                mask_mod=self._visible(window),
+                seq_lengths=(len(self._rows), self._keys.shape[1]),
                 compute_q_blocks=False,  # for gradients
             )
         return self._masks[window]
+
+    def _visible(self, window: int | None) -> Any:
+        """flex_attention's mask: the query's row is one of those that see the key, if near."""
+        # The compiler takes tensors, not the object that has them.
+        rows, keys = self._rows, self._keys
+
+        def on_path(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            row = rows[query]
+            return (keys[0, key] <= row) & (row < keys[1, key])
+
+        if window is None:
+            return on_path
+        # In a tensor, read at the only batch: what a plain number is compiled to depends on torch.
+        reach = staged([window], rows.device)
+
+        def near(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            distance = keys[2, rows[query]] - keys[2, key]
+            return on_path(batch, head, query, key) & (distance < reach[batch])
+
+        return near
 
     def _ordered(self, visited: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Tensor, Tensor]:
         """For each block of queries, how many blocks of keys are visited, and these first."""
@@ -92,25 +111,6 @@ class FlexAttention:
             staged(visited.sum(1)[None, None], self._device, torch.int32),
             staged(order[None, None], self._device, torch.int32),
         )
-
-
-def _visible(rows: Tensor, ends: Tensor, positions: Tensor, window: int | None) -> Any:
-    """flex_attention's mask: a key whose subtree has not ended at the query's row, if near."""
-
-    def on_path(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        row = rows[query]
-        return (key <= row) & (row < ends[key])
-
-    if window is None:
-        return on_path
-    # In a tensor, read at the only batch: what a plain number is compiled to depends on torch.
-    reach = staged([window], rows.device)
-
-    def near(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        distance = positions[rows[query]] - positions[key]
-        return on_path(batch, head, query, key) & (distance < reach[batch])
-
-    return near
 
 
 def _whole_blocks(states: Tensor, length: int) -> Tensor:

@@ -83,8 +83,7 @@ class Scorer:
         self._batch_invariant = batch_invariant
         # Where products do not keep a row's bits beside other rows, a pack of one does.
         self._alone = batch_invariant and not keeps_bits(model.device, model.dtype)
-        # flex attends in the order of the pack, where known tokens are out of line.
-        if self._alone or self.attention == "flex":
+        if self._alone:
             prefix_cache_gib = 0.0
         self._prefixes = PrefixCache(cache_tokens(self._backbone, prefix_cache_gib))
         self.pack_tokens = pack_tokens or pack_budget(
