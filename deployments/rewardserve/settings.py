@@ -60,7 +60,8 @@ class ModelSettings(Settings):
     """Computed tokens in one forward; what the device's memory holds when left out."""
     batch_invariant: bool = False
     """The same bits for a conversation whatever shares its pack, for some speed."""
-    prefix_cache_gib: Annotated[float, Field(ge=0)] = 2.0
-    """Device memory that keeps what was computed last, for prompts and turns that return."""
+    prefix_cache_gib: Annotated[float, Field(ge=0)] | None = None
+    """Device memory that keeps what was computed last, for prompts and turns that return; left
+    out, 2 on a CPU and a quarter of what a GPU has beside the weights."""
     queue_tokens: Annotated[int, Field(ge=1)] = 262_144
     """Tokens that may wait in one replica before callers are told to come back."""

@@ -88,6 +88,22 @@ def test_a_gpu_without_room_is_refused_with_the_remedy() -> None:
         budget.affordable_tokens(GIB // 4, LLAMA_8B, 8192)
 
 
+def test_a_prefix_cache_takes_its_share_and_leaves_the_rest_to_packs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = dataless.packed("llama-3.1-8b", "sdpa")
+    token = 2 * 8 * 128 * 2 * len(model.layers)  # keys and values, heads, dim, bytes
+    assert budget.cache_tokens(model, 0.5) == GIB // 2 // token
+    assert budget.cache_tokens(model, None) == min(2 * GIB // token, budget.MOST_CACHED_TOKENS)
+    for free, expected in ((GIB // 2, GIB // 8 // token), (60 * GIB, budget.MOST_CACHED_TOKENS)):
+        monkeypatch.setattr(budget, "_free_beside", lambda _, free=free: free)
+        assert budget.cache_tokens(model, None) == expected
+    monkeypatch.setattr(budget, "_free_beside", lambda _: 3 * GIB)
+    cached = budget.cache_tokens(model, None)
+    left = 3 * GIB - cached * token
+    assert budget.pack_budget(model, 8192, cached) == budget.affordable_tokens(left, LLAMA_8B, 8192)
+
+
 def test_a_number_that_is_given_wins(zoo: Path) -> None:
     folder = str(zoo / "skywork-llama-8b")
     assert load_scorer(folder).pack_tokens == budget.CPU_TOKENS

@@ -25,6 +25,10 @@ USED: Final = 0.85
 kernels, compiled kernels, and the gaps between an allocator's blocks."""
 MOST_CACHED_TOKENS: Final = 65_536
 """In a prefix cache, however small the model."""
+CPU_CACHE_BYTES: Final = 2 * 2**30
+"""Of a prefix cache, where nobody said how large."""
+GPU_CACHE_SHARE: Final = 0.25
+"""The same, of the memory beside the weights: a GPU's packs are large, and some must fit."""
 PATH_TOKENS: Final = 65_536
 """Keys and values that attention copies at once, path by path; more only for one longer path."""
 FLOAT32: Final = 4
@@ -87,25 +91,43 @@ def affordable_tokens(free: int, shape: LayerShape, max_tokens: int) -> int:
     return min(tokens, MOST_TOKENS)
 
 
-def cache_tokens(backbone: "PackedBackbone", gib: float) -> int:
-    """Tokens whose keys and values, of all layers, fit into so much memory; bounded too."""
-    shape = layer_shape(backbone)
-    states = 2 * shape.key_heads * shape.head_dim * shape.number_bytes
-    return min(int(gib * GIB) // (states * len(backbone.layers)), MOST_CACHED_TOKENS)
+def cache_tokens(backbone: "PackedBackbone", gib: float | None) -> int:
+    """Tokens whose keys and values a prefix cache holds, in `gib` or, if None, in what is fit."""
+    if gib is not None:
+        memory = int(gib * GIB)
+    else:
+        free = _free_beside(backbone)
+        memory = CPU_CACHE_BYTES if free is None else int(free * GPU_CACHE_SHARE)
+    return min(memory // _cached_bytes(backbone), MOST_CACHED_TOKENS)
 
 
-def pack_budget(backbone: "PackedBackbone", max_tokens: int, prefix_cache_gib: float = 0.0) -> int:
+def pack_budget(backbone: "PackedBackbone", max_tokens: int, cached_tokens: int = 0) -> int:
     """Computed tokens in one forward of `backbone`, on the devices where its layers lie.
 
-    Leaves the prefix cache its memory.
+    Leaves a prefix cache of so many tokens its memory.
 
     Raises SettingsError when their memory is too small.
     """
+    free = _free_beside(backbone)
+    if free is None:
+        return CPU_TOKENS
+    free -= cached_tokens * _cached_bytes(backbone)
+    return affordable_tokens(free, layer_shape(backbone), max_tokens)
+
+
+def _cached_bytes(backbone: "PackedBackbone") -> int:
+    """Of one token's keys and values in all layers."""
+    shape = layer_shape(backbone)
+    states = 2 * shape.key_heads * shape.head_dim * shape.number_bytes
+    return states * len(backbone.layers)
+
+
+def _free_beside(backbone: "PackedBackbone") -> int | None:
+    """Bytes free on the fullest of the GPUs where the layers lie; None where one is on a CPU."""
     devices = {layer.attention_norm.weight.device for layer in backbone.layers}
     if any(device.type != "cuda" for device in devices):
-        return CPU_TOKENS
-    free = min(map(_free, devices)) - int(prefix_cache_gib * GIB)
-    return affordable_tokens(free, layer_shape(backbone), max_tokens)
+        return None
+    return min(map(_free, devices))
 
 
 def layer_shape(backbone: "PackedBackbone") -> LayerShape:

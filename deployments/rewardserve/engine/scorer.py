@@ -62,7 +62,7 @@ class Scorer:
         pack_tokens: int | None = None,
         batch_invariant: bool = False,
         attention: Backend | None = None,
-        prefix_cache_gib: float = 0.0,
+        prefix_cache_gib: float | None = 0.0,
     ) -> None:
         self.name = model.name
         self.source = model.source
@@ -85,10 +85,9 @@ class Scorer:
         self._alone = batch_invariant and not keeps_bits(model.device, model.dtype)
         if self._alone:
             prefix_cache_gib = 0.0
-        self._prefixes = PrefixCache(cache_tokens(self._backbone, prefix_cache_gib))
-        self.pack_tokens = pack_tokens or pack_budget(
-            self._backbone, self.max_tokens, prefix_cache_gib
-        )
+        cached = cache_tokens(self._backbone, prefix_cache_gib)
+        self._prefixes = PrefixCache(cached)
+        self.pack_tokens = pack_tokens or pack_budget(self._backbone, self.max_tokens, cached)
         self._reading = ReadStream(self._backbone.norm.weight.device)
         if model.device.type == "cpu":
             reuse_freed_memory()
@@ -209,14 +208,15 @@ def load_scorer(  # noqa: PLR0913 - one argument per setting
     pack_tokens: int | None = None,
     batch_invariant: bool = False,
     quantize: Quantization | None = None,
-    prefix_cache_gib: float = 0.0,
+    prefix_cache_gib: float | None = 0.0,
 ) -> Scorer:
     """The scorer of a hub id or local folder.
 
     Packs have `pack_tokens` computed tokens; left out, what fits the device's free memory.
     With `batch_invariant` a conversation's reward has the same bits whatever shares its packs, for
-    some speed (benchmarks/README.md). `prefix_cache_gib` of the device's memory keep what was
-    computed last, so that a prompt that returns in a later call is not computed again.
+    some speed (benchmarks/README.md). `prefix_cache_gib` of the device's memory (None for what is
+    fit there) keep what was computed last, so that a prompt that returns in a later call is not
+    computed again.
 
     Raises CheckpointError (unsupported, unsafe, or with tensors missing or unexpected), and
     SettingsError when the device's memory is too small.
