@@ -20,6 +20,7 @@ _IN_PRODUCT: Final[dict[type, tuple[str, str]]] = {
     nn.SiLU: ("swish", ""),
     SiLUActivation: ("swish", ""),
     GELUTanh: ("gelu", "tanh"),
+    nn.Tanh: ("tanh", ""),
 }
 """Activations that oneDNN applies to a product before it is written: its names for them."""
 
