@@ -226,7 +226,8 @@ async def test_small_calls_do_not_wait_behind_a_large_one(served: Served) -> Non
 
     async def seconds(name: str, conversations: int = 1) -> float:
         began = time.monotonic()
-        items = [conversation(f"{name} {number}") for number in range(conversations)]
+        # Long enough that the large call is far more than a prompt's home may have.
+        items = [conversation(f"{name} {number} " * 30) for number in range(conversations)]
         await handle.score.remote(items, False, "interactive", 60.0, False)
         return time.monotonic() - began
 
