@@ -58,17 +58,19 @@ async def test_what_dies_in_front_of_the_models_loses_nothing(
         scores = await asyncio.gather(*(score(client, item) for item in ITEMS))
     assert not victims[0].is_running()
     assert scores == pytest.approx(expected, abs=1e-5)
-    await until_steady(two_routers)
-    assert len(processes(title)) == count
+    await until_steady(two_routers, title, count)
 
 
-async def until_steady(url: str) -> None:
-    """Until 50 plain requests in a row succeed, without a client that would send them again."""
+async def until_steady(url: str, title: str, count: int) -> None:
+    """Until the dead one is replaced, and 50 plain requests in a row succeed, each sent once.
+
+    Those may be through before Serve has started another router: one of two is enough for them.
+    """
     began, in_a_row = time.monotonic(), 0
     body = {"model": "armorm", "inputs": [{"messages": ITEMS[0]}]}
     seen: Counter[int | str] = Counter()
     async with httpx2.AsyncClient(timeout=30) as client:
-        while in_a_row < 50:
+        while in_a_row < 50 or len(processes(title)) < count:
             assert time.monotonic() - began < BACK_WITHIN_S, seen
             try:
                 status: int | str = (await client.post(f"{url}/v1/rewards", json=body)).status_code
