@@ -3,13 +3,7 @@
 import numpy as np
 import pytest
 
-from rewardserve.engine.ancestry import (
-    BLOCK,
-    padded,
-    readout_blocks,
-    token_blocks,
-    visibility,
-)
+from rewardserve.engine.ancestry import BLOCK, Ancestry, padded
 from rewardserve.engine.prefixes import without_known
 from rewardserve.engine.tree import Pack, plan_packs
 
@@ -60,7 +54,7 @@ def test_no_visible_pair_is_skipped_and_full_blocks_are_full(
     seed: int, window: int | None, known: bool
 ) -> None:
     pack = forest(seed, known=known)
-    blocks = token_blocks(pack, window)
+    blocks = Ancestry(pack).token_blocks(window)
     queries, keys = blocks.full.shape
     computed = len(pack.token_ids)
     expected = visible(pack, window)
@@ -79,7 +73,7 @@ def test_no_visible_pair_is_skipped_and_full_blocks_are_full(
 @pytest.mark.parametrize("seed", range(8))
 def test_rows_that_see_a_token_are_neighbours(seed: int, known: bool) -> None:
     pack = forest(seed, known=known)
-    seen = visibility(pack)
+    seen = Ancestry(pack)
     rows = np.arange(len(pack.token_ids))[:, None]
     np.testing.assert_array_equal((seen.begins <= rows) & (rows < seen.ends), visible(pack, None))
     np.testing.assert_array_equal(seen.positions[: len(rows)], pack.position_ids)
@@ -97,11 +91,11 @@ def test_some_of_the_forests_have_known_tokens_in_the_middle_of_paths() -> None:
 
 def test_readouts_visit_every_block() -> None:
     pack = forest(0)
-    blocks = readout_blocks(pack, 130)
+    blocks = Ancestry(pack).readout_blocks(130)
     assert blocks.partial.all()
     assert blocks.partial.shape == (2, len(padded(pack.position_ids)) // BLOCK)
 
 
 def test_there_are_never_fewer_than_two_blocks() -> None:
     (pack,) = plan_packs([np.arange(1, 6, dtype=np.int32)], pack_tokens=64)
-    assert token_blocks(pack, None).partial.tolist() == [[True, False], [False, False]]
+    assert Ancestry(pack).token_blocks(None).partial.tolist() == [[True, False], [False, False]]

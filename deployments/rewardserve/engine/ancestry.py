@@ -6,6 +6,7 @@ Arithmetic on packs alone. Knows no tensors.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -32,9 +33,8 @@ class Blocks:
     """All pairs see each other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Visibility:
-    """For each row of keys, computed ones first, who sees it."""
+class Ancestry:
+    """Who sees each row of a pack's keys, computed ones first; made once for all layers."""
 
     begins: Integers
     """The first row of queries that sees it."""
@@ -43,36 +43,46 @@ class Visibility:
     positions: Integers
     """On its path."""
 
+    def __init__(self, pack: Pack) -> None:
+        nodes = _Nodes.of(pack)
+        computed = len(pack.token_ids)
+        order = np.argsort(nodes.starts)
+        sizes = (nodes.stops - nodes.starts)[order]
+        rows = np.arange(sizes.sum())
+        self.begins = np.where(rows < computed, rows, np.repeat(nodes.low[order], sizes))
+        self.ends = np.repeat(nodes.high[order], sizes)
+        self.positions = rows + np.repeat((nodes.depths - nodes.starts)[order], sizes)
+        self._nodes, self._computed = nodes, computed
 
-def visibility(pack: Pack) -> Visibility:
-    """Of all rows that the nodes of `pack` have."""
-    nodes = _Nodes.of(pack)
-    order = np.argsort(nodes.starts)
-    sizes = (nodes.stops - nodes.starts)[order]
-    rows = np.arange(sizes.sum())
-    return Visibility(
-        begins=np.where(rows < len(pack.token_ids), rows, np.repeat(nodes.low[order], sizes)),
-        ends=np.repeat(nodes.high[order], sizes),
-        positions=rows + np.repeat((nodes.depths - nodes.starts)[order], sizes),
-    )
+    def token_blocks(self, window: int | None) -> Blocks:
+        """The blocks of the computed tokens, which see `window` positions of their paths."""
+        partial, full = self._pairs > 0, self._pairs == BLOCK**2
+        if window is not None:
+            positions = padded(self.positions).reshape(-1, BLOCK)
+            queries, first, last = positions[: len(full)], positions.min(1), positions.max(1)
+            partial &= queries.min(1)[:, None] - last < window
+            full &= queries.max(1)[:, None] - first < window
+        return Blocks(partial & ~full, full)
 
+    def readout_blocks(self, readouts: int) -> Blocks:
+        """For `readouts` single tokens, all blocks: there are too few to be worth a search."""
+        shape = _count(readouts), _count(len(self.positions))
+        return Blocks(np.ones(shape, bool), np.zeros(shape, bool))
 
-def token_blocks(pack: Pack, window: int | None) -> Blocks:
-    """The blocks of the computed tokens, which see `window` positions of their paths."""
-    counts = _pairs(_Nodes.of(pack), len(pack.token_ids))
-    partial, full = counts > 0, counts == BLOCK**2
-    if window is not None:
-        positions = padded(visibility(pack).positions).reshape(-1, BLOCK)
-        queries, first, last = positions[: len(counts)], positions.min(1), positions.max(1)
-        partial &= queries.min(1)[:, None] - last < window
-        full &= queries.max(1)[:, None] - first < window
-    return Blocks(partial & ~full, full)
-
-
-def readout_blocks(pack: Pack, readouts: int) -> Blocks:
-    """For `readouts` single tokens, all blocks: there are too few to be worth a search."""
-    shape = _count(readouts), _count(max(node.end for node in pack.nodes))
-    return Blocks(np.ones(shape, bool), np.zeros(shape, bool))
+    @cached_property
+    def _pairs(self) -> NDArray[np.float64]:
+        """How many pairs of each two blocks, of queries and of keys, see each other."""
+        nodes, queries = self._nodes, _count(self._computed)
+        own = _overlaps(nodes.starts, nodes.stops, _count(len(self.positions)))
+        known = nodes.starts >= self._computed
+        below = _overlaps(np.where(known, nodes.low, nodes.stops), nodes.high, queries)
+        # Descendants see all of a node. Its own tokens, where computed, see those of earlier
+        # blocks, and causally those of their own block.
+        self_seen = own * ~known[:, None]
+        causal = np.tril(self_seen.T @ self_seen, -1)
+        causal += np.diag((self_seen * (self_seen + 1) / 2).sum(0))
+        pairs: NDArray[np.float64] = below.T @ own + causal[:queries]
+        return pairs
 
 
 def padded(values: NDArray[np.integer]) -> Integers:
@@ -103,21 +113,6 @@ class _Nodes:
                 high[parent] = max(high[parent], high[index])
         depths = [node.depth for node in pack.nodes]
         return cls(*map(np.array, (starts, stops, depths, low, high)))
-
-
-def _pairs(nodes: _Nodes, computed: int) -> NDArray[np.float64]:
-    """How many pairs of each two blocks, of queries and of keys, see each other."""
-    queries, keys = _count(computed), _count(int(nodes.stops.max()))
-    own = _overlaps(nodes.starts, nodes.stops, keys)
-    known = nodes.starts >= computed
-    below = _overlaps(np.where(known, nodes.low, nodes.stops), nodes.high, queries)
-    # Descendants see all of a node. Its own tokens, where computed, see those of earlier blocks,
-    # and causally those of their own block.
-    self_seen = own * ~known[:, None]
-    causal = np.tril(self_seen.T @ self_seen, -1)
-    causal += np.diag((self_seen * (self_seen + 1) / 2).sum(0))
-    pairs: NDArray[np.float64] = below.T @ own + causal[:queries]
-    return pairs
 
 
 def _overlaps(starts: Integers, ends: Integers, blocks: int) -> NDArray[np.float64]:

@@ -16,13 +16,7 @@ from torch.fx.experimental import _config as shape_settings
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import pad
 
-from rewardserve.engine.ancestry import (
-    BLOCK,
-    padded,
-    readout_blocks,
-    token_blocks,
-    visibility,
-)
+from rewardserve.engine.ancestry import BLOCK, Ancestry, padded
 from rewardserve.engine.attention import AttentionSettings
 from rewardserve.engine.staging import staged
 from rewardserve.engine.tree import Pack
@@ -38,12 +32,12 @@ class FlexAttention:
     def __init__(self, pack: Pack, rows: Sequence[int] | None, device: torch.device) -> None:
         self._pack, self._given_rows, self._device = pack, rows, device
         places = np.arange(len(pack.token_ids)) if rows is None else np.array(rows)
-        seen = visibility(pack)
+        self._ancestry = Ancestry(pack)
         self._queries = len(places)
         self._rows = staged(padded(places), device, torch.int32)
         # In one tensor: the compiler's names for more sizes than ten run into each other.
-        keys = np.stack([padded(each) for each in (seen.begins, seen.ends, seen.positions)])
-        self._keys = staged(keys, device, torch.int32)
+        keys = self._ancestry.begins, self._ancestry.ends, self._ancestry.positions
+        self._keys = staged(np.stack([padded(each) for each in keys]), device, torch.int32)
         self._masks: dict[int | None, BlockMask] = {}
         self._elsewhere: dict[torch.device, FlexAttention] = {}
 
@@ -70,9 +64,9 @@ class FlexAttention:
     def _mask(self, window: int | None) -> BlockMask:
         if window not in self._masks:
             blocks = (
-                token_blocks(self._pack, window)
+                self._ancestry.token_blocks(window)
                 if self._given_rows is None
-                else readout_blocks(self._pack, self._queries)
+                else self._ancestry.readout_blocks(self._queries)
             )
             self._masks[window] = BlockMask.from_kv_blocks(
                 *self._ordered(blocks.partial),
