@@ -5,7 +5,8 @@
 Calls arrive at random (Poisson) with lengths of a heavy tail. A replica runs packs, first come,
 first served; a call waits until its pack starts. Two routers choose. Each knows the replicas'
 outstanding calls and tokens as they were up to `age_s` ago and what it sent itself since, or only
-what is outstanding of its own calls. Every policy sees the same calls.
+what is outstanding of its own calls. Where a call is one response to a prompt that others have, a
+replica that keeps the prompt computes the rest alone. Every policy sees the same calls.
 """
 
 import argparse

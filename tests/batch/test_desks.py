@@ -9,7 +9,8 @@ import pytest
 import ray
 
 from rewardserve.batch.crashes import CrashCounter, guarded
-from rewardserve.batch.desks import Desks, InTurn
+from rewardserve.batch.desks import Desks
+from rewardserve.batch.unit_scoring import InTurn
 from rewardserve.errors import ModelFailed
 
 SECONDS = 10

@@ -59,6 +59,7 @@ async def test_what_dies_in_front_of_the_models_loses_nothing(
     assert not victims[0].is_running()
     assert scores == pytest.approx(expected, abs=1e-5)
     await until_steady(two_routers, title, count)
+    assert len(processes(title)) == count
 
 
 async def until_steady(url: str, title: str, count: int) -> None:

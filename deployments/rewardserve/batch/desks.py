@@ -8,13 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Generic, TypeVar
-
-from rewardserve.batch.unit_scoring import UnitScorer
-
-if TYPE_CHECKING:  # these bring torch, which only workers need
-    from rewardserve.engine.scorer import ScoredBatch
-    from rewardserve.families.base import Encoded
+from typing import Generic, TypeVar
 
 Desk = TypeVar("Desk")
 
@@ -40,17 +34,3 @@ class Desks(Generic[Desk]):
         finally:
             for desk in mine:
                 self._free.put(desk)
-
-
-class InTurn:
-    """A scorer that several threads may use: they encode at once, and score one after another."""
-
-    def __init__(self, scorer: UnitScorer) -> None:
-        self.encode = scorer.encode
-        self._scorer = scorer
-        self._turn = Lock()
-
-    def score_encoded(self, batch: Sequence["Encoded"]) -> "ScoredBatch":
-        """As the scorer's own."""
-        with self._turn:
-            return self._scorer.score_encoded(batch)

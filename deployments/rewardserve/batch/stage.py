@@ -13,14 +13,14 @@ from typing import Any, Final
 import pyarrow as pa
 
 from rewardserve.batch.crashes import guarded
-from rewardserve.batch.desks import Desks, InTurn
+from rewardserve.batch.desks import Desks
 from rewardserve.batch.inputs.formats import Reader
 from rewardserve.batch.parts import write_part
 from rewardserve.batch.reward_columns import beside
 from rewardserve.batch.route_columns import open_routes
 from rewardserve.batch.settings import BulkModel, BulkSettings
 from rewardserve.batch.storage import Folder
-from rewardserve.batch.unit_scoring import CorpusReading, UnitScorer, copy_rows, score_unit
+from rewardserve.batch.unit_scoring import CorpusReading, InTurn, UnitScorer, copy_rows, score_unit
 from rewardserve.batch.units import Unit
 from rewardserve.errors import OutputFailed, RewardServeError, SettingsError
 

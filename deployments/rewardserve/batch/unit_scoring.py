@@ -7,6 +7,7 @@ scorer by its two methods alone, and nothing of Ray.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import pyarrow as pa
@@ -43,6 +44,20 @@ class UnitScorer(Protocol):
     def score_encoded(self, batch: Sequence["Encoded"]) -> "ScoredBatch":
         """Raises ModelFailed."""
         ...
+
+
+class InTurn:
+    """A scorer that several threads may use: they encode at once, and score one after another."""
+
+    def __init__(self, scorer: UnitScorer) -> None:
+        self.encode = scorer.encode
+        self._scorer = scorer
+        self._turn = Lock()
+
+    def score_encoded(self, batch: Sequence["Encoded"]) -> "ScoredBatch":
+        """As the scorer's own."""
+        with self._turn:
+            return self._scorer.score_encoded(batch)
 
 
 @dataclass(frozen=True, slots=True)

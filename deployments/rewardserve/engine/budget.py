@@ -25,14 +25,14 @@ USED: Final = 0.85
 kernels, compiled kernels, and the gaps between an allocator's blocks."""
 MOST_CACHED_TOKENS: Final = 65_536
 """In a prefix cache, however small the model."""
-CPU_CACHE_BYTES: Final = 2 * 2**30
+GIB: Final = 2**30
+CPU_CACHE_BYTES: Final = 2 * GIB
 """Of a prefix cache, where nobody said how large."""
 GPU_CACHE_SHARE: Final = 0.25
 """The same, of the memory beside the weights: a GPU's packs are large, and some must fit."""
 PATH_TOKENS: Final = 65_536
 """Keys and values that attention copies at once, path by path; more only for one longer path."""
 FLOAT32: Final = 4
-GIB: Final = 2**30
 INDEX_BYTES: Final = 64
 """For each token: its id, position, place among the keys, and the same for masks."""
 
